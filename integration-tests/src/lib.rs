@@ -1,0 +1,1 @@
+//! Drives the built binaries on real kernels.

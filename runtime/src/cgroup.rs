@@ -1,0 +1,1 @@
+//! Room `cgroup`: to be filled.

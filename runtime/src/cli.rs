@@ -1,0 +1,1 @@
+//! Room `cli`: to be filled.

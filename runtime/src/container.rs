@@ -1,0 +1,1 @@
+//! Room `container`: to be filled.

@@ -1,0 +1,1 @@
+//! Room `foreground`: to be filled.

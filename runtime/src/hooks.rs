@@ -1,0 +1,1 @@
+//! Room `hooks`: to be filled.

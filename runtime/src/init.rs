@@ -1,0 +1,1 @@
+//! Room `init`: to be filled.

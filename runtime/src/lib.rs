@@ -1,0 +1,47 @@
+//! The OCI runtime `skiff`: an OCI bundle goes in, namespaces and a cgroup are built directly from it, the program
+//! runs inside its limits, its exit status comes back.
+//!
+//! ```text
+//!   argv ──> cli ──> config (load, refuse) ──> plans ─────────────┐   pure: no system call
+//!                    namespaces · cgroup · rootfs · process        │
+//!   ┌──────────────────────────────────────────────────────────────┘
+//!   v
+//!   container::create                                 init (the child)
+//!     state  claim the id, write what will be made      sync::wait
+//!     cgroup make                                       rootfs build
+//!     sys::clone3 ── new namespaces, into the cgroup ─> process apply
+//!     cgroup limits, hooks, pid file   <── sync ──>     exec (at once, or when `start` knocks)
+//! ```
+//!
+//! Rooms: `cli` (words typed by people and by containerd), `config` (the bundle), `namespaces`, `cgroup`, `rootfs`,
+//! `process`, `hooks`, `terminal`, `foreground` (signals and exit of `run`), `state` (what is under `/run/skiff`),
+//! `sync` (the messages between the two processes), `init` (the child's steps), `container` (the life cycle),
+//! `log`, `sys` (the only room with unsafe code).
+//!
+//! Who may import it: nobody but the binary beside it. The other wings *execute* `skiff`.
+//!
+//! Invariants
+//! - one thread, no async, no second exec: a fork is sound and cheap;
+//! - a decision is made by a pure function that returns data; the functions that do things make no choices;
+//! - inside a root file system nothing is addressed by a path string: descriptors only, resolved in the root;
+//! - what cannot be enforced is an error, never a warning, except where the OCI specification prescribes one.
+//!
+//! Deliberately absent: checkpoint and restore, a daemon, a network set-up of our own, a log subscriber.
+#![deny(unsafe_code)]
+
+pub mod cgroup;
+pub mod cli;
+pub mod config;
+pub mod container;
+pub mod foreground;
+pub mod hooks;
+pub mod init;
+pub mod log;
+pub mod namespaces;
+pub mod process;
+pub mod rootfs;
+pub mod state;
+pub mod sync;
+#[allow(unsafe_code)]
+pub mod sys;
+pub mod terminal;

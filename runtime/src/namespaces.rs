@@ -1,0 +1,1 @@
+//! Room `namespaces`: to be filled.

@@ -1,0 +1,1 @@
+//! Room `process`: to be filled.

@@ -1,0 +1,1 @@
+//! Room `rootfs`: to be filled.

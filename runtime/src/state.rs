@@ -1,0 +1,1 @@
+//! Room `state`: to be filled.

@@ -1,0 +1,10 @@
+//! The kernel calls that no library wraps safely, one file a family. This is the only room with unsafe code: each
+//! function here is safe to call, and each unsafe block says what the callee requires and why it holds.
+
+pub mod bpf;
+pub mod clone;
+pub mod keyring;
+pub mod mount;
+pub mod prctl;
+pub mod sched;
+pub mod self_exe;

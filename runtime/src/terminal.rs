@@ -1,0 +1,1 @@
+//! Room `terminal`: to be filled.

@@ -1,0 +1,1 @@
+//! Every decision about workloads, as pure functions from documents to plans.
