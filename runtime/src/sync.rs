@@ -4,8 +4,9 @@
 //! ```text
 //!   init ── Map ──────> parent     (hop only: "I have a user namespace, write its maps")
 //!   init ── Pid(n) ───> parent     (hop only: "init is n")
-//!   init <── Proceed ── parent     (after maps and v1 cgroups, where there are any)
-//!   init ── AtHooks ──> parent ── Proceed ──> init     (where prestart or createRuntime hooks exist)
+//!   init <── Proceed(n) ── parent  (after maps and v1 cgroups, where there are any)
+//!   init ── AtHooks ──> parent ── Proceed(n) ──> init  (where hooks exist)
+//!   init ── Master ───> parent     (the terminal of a foreground `run`)
 //!   init ── Ready ────> parent ── Go ──> init           (or Failed, at any point, and the end)
 //! ```
 //! The end of the stream without a word means that the other side died.
@@ -31,8 +32,8 @@ pub enum Message {
     Pid(i32),
     /// The root file system stands; the hooks of the runtime namespace may run.
     AtHooks,
-    /// Go on with the next step.
-    Proceed,
+    /// Go on with the next step; with init's pid in the parent's pid namespace, which init itself cannot know.
+    Proceed(i32),
     /// Nothing can fail any more but the exec itself.
     Ready,
     /// The terminal's master end; the descriptor comes with it.
@@ -74,7 +75,7 @@ impl Message {
             Self::Map => vec![1],
             Self::Pid(pid) => [&[2][..], &pid.to_ne_bytes()].concat(),
             Self::AtHooks => vec![3],
-            Self::Proceed => vec![4],
+            Self::Proceed(pid) => [&[4][..], &pid.to_ne_bytes()].concat(),
             Self::Ready => vec![5],
             Self::Master => vec![6],
             Self::Go => vec![7],
@@ -91,7 +92,7 @@ impl Message {
             (1, []) => Self::Map,
             (2, rest) => Self::Pid(i32::from_ne_bytes(rest.try_into().ok()?)),
             (3, []) => Self::AtHooks,
-            (4, []) => Self::Proceed,
+            (4, rest) => Self::Proceed(i32::from_ne_bytes(rest.try_into().ok()?)),
             (5, []) => Self::Ready,
             (6, []) => Self::Master,
             (7, []) => Self::Go,
@@ -208,7 +209,7 @@ mod tests {
             Message::Map,
             Message::Pid(-1),
             Message::AtHooks,
-            Message::Proceed,
+            Message::Proceed(7),
             Message::Ready,
             Message::Master,
             Message::Go,

@@ -4,6 +4,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod keyring;
+pub mod kill;
 pub mod mount;
 pub mod prctl;
 pub mod sched;
