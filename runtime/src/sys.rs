@@ -9,3 +9,4 @@ pub mod mount;
 pub mod prctl;
 pub mod sched;
 pub mod self_exe;
+pub mod signals;
