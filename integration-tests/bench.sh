@@ -4,6 +4,7 @@
 #   bench.sh             print the report
 #   bench.sh --write     also put it between the bench:begin and bench:end marks of SPECIFICATION.md
 #   bench.sh --profile   no benchmark: strace of one run of skiff and of the floor, into target/profile/
+#   bench.sh --build     no benchmark: only install what is missing and build (for memory-floor.sh)
 #
 # Root only. Everything runs in a private mount namespace, with cgroup2 on /sys/fs/cgroup whatever the host has there
 # (crun refuses hybrid hosts) and the bundles on a tmpfs. Rounds and programs are environment variables: see
@@ -69,7 +70,7 @@ compare() {
 profile() {
     out=$PWD/target/profile
     mkdir -p "$out"
-    BENCH_CONTENDERS=bare-syscalls BENCH_RUNS=0 BENCH_CYCLES=0 BENCH_STARTS=0 BENCH_WARM_UP=0 compare >/dev/null
+    BENCH_WORK=$work "$release/bench" bundle
     trace skiff "$skiff" --root "$work/state-profile" run --bundle "$work/true" profile
     trace bare-syscalls "$release/bare-syscalls" run "$work/rootfs" /bin/true
 }
@@ -77,7 +78,7 @@ profile() {
 trace() { # NAME COMMAND...
     name=$1
     shift
-    strace -f -c -S calls -o "$out/$name.counts" "$@"
+    strace -f -c -w -S calls -o "$out/$name.counts" "$@"
     strace -f -r -o "$out/$name.trace" "$@"
     say "$name: $(wc -l <"$out/$name.trace") lines in target/profile/$name.trace, sums in $name.counts"
 }
@@ -96,14 +97,15 @@ write_report() { # REPORT
 }
 
 case $mode in
-print | --write | --profile) ;;
-*) die "unknown argument $mode; use --write, --profile or none" ;;
+print | --write | --profile | --build) ;;
+*) die "unknown argument $mode; use --write, --profile, --build or none" ;;
 esac
 [ "$(id -u)" = 0 ] || die "needs root, for namespaces and cgroups"
 
 if [ -z "${BENCH_INSIDE:-}" ]; then
     install_missing
     build
+    [ "$mode" != --build ] || exit 0
     export BENCH_INSIDE=1
     exec unshare --mount --propagation private "$PWD/integration-tests/bench.sh" "$@"
 fi

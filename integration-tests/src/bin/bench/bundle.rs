@@ -1,7 +1,7 @@
 //! The bundles that every contender runs: one root file system, the default configuration of `runc spec` on a cgroup2
 //! host without its device rules (frozen here, so that figures of different years and the floor mean the same work).
 
-use crate::sameness;
+use crate::{sameness, settings};
 use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -44,6 +44,11 @@ const CONFIG: &str = r#"{
   "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]}
 }
 "#;
+
+/// Makes the bundles in the folder that `BENCH_WORK` names.
+pub(crate) fn make_in_work() -> Result<()> {
+    make(&settings::work()?)
+}
 
 /// Makes the root file system (static busybox) and the two bundles in the empty folder `work`.
 pub(crate) fn make(work: &Path) -> Result<()> {

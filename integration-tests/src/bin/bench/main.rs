@@ -4,7 +4,8 @@
 //! `/sys/fs/cgroup` and an empty folder to work in. The contenders take turns, so that noise of the machine hits all
 //! alike; a run that fails ends the benchmark, since numbers of a broken run are no numbers.
 //!
-//! Settings are environment variables: see [`settings::Settings`].
+//! Settings are environment variables: see [`settings::Settings`]. With the argument `bundle` it only makes the bundles
+//! in `BENCH_WORK`, for the scripts that trace and bisect.
 
 mod bundle;
 mod contender;
@@ -15,8 +16,21 @@ mod settings;
 mod stats;
 
 use anyhow::Result;
+use std::env;
+use std::process::ExitCode;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    let outcome = if env::args().nth(1).as_deref() == Some("bundle") { bundle::make_in_work() } else { bench() };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
     let settings = settings::Settings::from_environment()?;
     let contenders = &settings.contenders;
     bundle::make(&settings.work)?;

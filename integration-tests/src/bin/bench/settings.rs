@@ -44,18 +44,22 @@ impl Settings {
                 other => bail!("unknown contender `{other}` in BENCH_CONTENDERS"),
             })
             .collect();
-        let work = PathBuf::from(env::var_os("BENCH_WORK").context("BENCH_WORK is not set; use bench.sh")?);
         Ok(Settings {
             runs: number("BENCH_RUNS", 100)?,
             cycles: number("BENCH_CYCLES", 40)?,
             starts: number("BENCH_STARTS", 100)?,
             warm_up: number("BENCH_WARM_UP", 5)?,
             pause: Duration::from_millis(number("BENCH_PAUSE_MS", 10)? as u64),
-            work,
+            work: work()?,
             contenders: contenders?,
             empty: contender("empty program", Kind::Bare, "EMPTY_BIN", &format!("{release}/empty"))?,
         })
     }
+}
+
+/// The folder that `BENCH_WORK` names.
+pub(crate) fn work() -> Result<PathBuf> {
+    env::var_os("BENCH_WORK").map(PathBuf::from).context("BENCH_WORK is not set; use bench.sh")
 }
 
 fn number(variable: &str, default: usize) -> Result<usize> {
