@@ -102,6 +102,10 @@ print | --write | --profile | --build) ;;
 esac
 [ "$(id -u)" = 0 ] || die "needs root, for namespaces and cgroups"
 
+if [ "$mode" = --write ] && [ -n "${BENCH_CONTENDERS:-}" ]; then
+    die "a report without all four contenders is not written; unset BENCH_CONTENDERS"
+fi
+
 if [ -z "${BENCH_INSIDE:-}" ]; then
     install_missing
     build
