@@ -9,9 +9,9 @@ while read -r word epoch limit <&3; do [ "$word" = GO ] && break; done
 date -s "@$epoch" >/dev/null 2>&1
 # The disks were empty when the machine was saved; what the kernel remembers of them is stale.
 blockdev --flushbufs /dev/vdb 2>/dev/null
-mkdir -p /mnt/in /mnt/out /work
+mkdir -p /mnt/in /mnt/out /srv
 mount -o ro /dev/vdb /mnt/in || { echo "EXIT 125 0" >&3; sleep 1; }
-cd /work || exit 1
+cd /srv || exit 1
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 IN=/mnt/in OUT=/mnt/out
 timeout -k 5 "${limit:-600}" bash /mnt/in/.vm-run/cmd </dev/null >/dev/virtio-ports/skiff.out 2>&1
 status=$?
