@@ -113,13 +113,13 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     step::set_names(plans)?;
     if plans.namespaces.makes(Kind::Network) {
         // As every runtime does: without a loopback device most programs are at a loss.
-        sys::network::raise_loopback().map_err(failed("bring the loopback device up"))?;
+        sys::network::raise_loopback().map_err(step::failed("bring the loopback device up"))?;
     }
     // While the host's /proc is still to be seen.
     process::before_root(&plans.process)?;
     let prepared = match kit.prepared.take() {
         Some(prepared) => prepared,
-        None => rootfs::prepare(&plans.rootfs, kit.bundle)?,
+        None => rootfs::prepare(&plans.rootfs, &kit.bundle.path)?,
     };
     let root = rootfs::build(&plans.rootfs, prepared, &kit.cgroup_view)?;
     if plans.stops_for_hooks() {

@@ -4,8 +4,8 @@ use super::plans::{Begin, Plans, Request, decide};
 use super::start::listen;
 use super::{maps, plans, undo};
 use crate::cgroup::{self, Cgroup};
-use crate::config::{self, Bundle};
-use crate::foreground::{self, Signals};
+use crate::config;
+use crate::foreground;
 use crate::namespaces::Kind;
 use crate::state::{self, Entry, Lock, Phase, Record, Store};
 use crate::sync::{self, Channel, Message};
@@ -164,6 +164,8 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     for warning in warnings {
         log::warn(&warning);
     }
+    // Before anything says that this cgroup is ours: what is in it would be killed with the container.
+    cgroup::vacant(&plans.cgroup.0)?;
     let (entry, lock) = Store::open_or_make(store_root)?.claim(&request.id)?;
     let mut record = first_record(request, &loaded.spec, &plans);
     match make(&entry, &lock, &mut record, request, &plans) {
@@ -187,7 +189,7 @@ fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>(),
         phase: Phase::Creating,
         init: None,
-        cgroup: plans.cgroup.as_ref().map(|(location, _)| location.clone()),
+        cgroup: plans.cgroup.0.clone(),
         poststart: plans.poststart.clone(),
         // Kept only once hooks of the creation have run: what was never set up need not be torn down.
         poststop: Vec::new(),
@@ -208,7 +210,7 @@ fn make(
     // Written first, so that whatever a killed maker leaves can be found by it.
     entry.save(record).map_err(|error| early(error.into()))?;
     let (kit, cgroup, channel) = equip(entry, record, request, plans).map_err(early)?;
-    let v2 = cgroup.as_ref().and_then(Cgroup::v2_dir);
+    let v2 = cgroup.v2_dir();
     let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
     let side = sys_clone::clone(sys_clone::Request { flags, cgroup: v2, sibling: false });
     let (pid, in_cgroup) = match side {
@@ -240,7 +242,7 @@ fn equip<'a>(
     record: &Record,
     request: &'a Request,
     plans: &'a Plans,
-) -> Result<(init::Kit<'a>, Option<Cgroup>, Channel), Error> {
+) -> Result<(init::Kit<'a>, Cgroup, Channel), Error> {
     let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
     let root = rustix::process::geteuid().is_root();
     let prepared = if root { Some(rootfs::prepare(&plans.rootfs, &request.bundle.path)?) } else { None };
@@ -251,15 +253,16 @@ fn equip<'a>(
         None
     };
     let namespaces = open_namespaces(plans)?;
-    let cgroup = plans.cgroup.as_ref().map(|(location, plan)| cgroup::create(location, plan)).transpose()?;
+    let (location, plan) = &plans.cgroup;
+    let cgroup = cgroup::create(location, plan)?;
     let wait_first = plans.namespaces.makes(Kind::User)
         || plans.process.in_user_namespace()
-        || plans.cgroup.as_ref().is_some_and(|(location, _)| location.joins_by_file());
+        || location.dirs.iter().any(|dir| dir.kind != cgroup::Kind::V2);
     let kit = init::Kit {
         plans,
         channel: inner,
         prepared,
-        cgroup_view: plans.cgroup.as_ref().map_or_else(Default::default, |(location, _)| location.view()),
+        cgroup_view: view(location),
         namespaces,
         wait_first,
         console,
@@ -289,7 +292,7 @@ struct Maker<'a> {
     record: &'a mut Record,
     request: &'a Request,
     plans: &'a Plans,
-    cgroup: Option<Cgroup>,
+    cgroup: Cgroup,
     channel: Channel,
     child: i32,
     master: Option<OwnedFd>,
@@ -297,9 +300,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn accompany(&mut self, in_cgroup: bool, wait_first: bool) -> Result<(), Error> {
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.join(self.child, !in_cgroup)?;
-        }
+        self.cgroup.join(self.child, !in_cgroup)?;
         if self.plans.namespaces.hop.is_none() && self.plans.namespaces.makes(Kind::User) {
             maps::write(self.child, &self.plans.namespaces)?;
         }
@@ -310,9 +311,7 @@ impl Maker<'_> {
             self.proceed()?;
         }
         // While init mounts. Nothing of the container's runs yet that a limit could be late for.
-        if let (Some(cgroup), Some((_, plan))) = (&self.cgroup, &self.plans.cgroup) {
-            cgroup.apply(plan)?;
-        }
+        self.cgroup.apply(&self.plans.cgroup.1)?;
         self.listen_until_ready()?;
         self.finish()
     }
@@ -375,10 +374,8 @@ impl Maker<'_> {
     /// The last limits, the record, and what callers wait for. The memory limit comes now, so that what init needed
     /// while it mounted is not held against the container.
     fn finish(&mut self) -> Result<(), Error> {
-        if let (Some(cgroup), Some((_, plan))) = (&self.cgroup, &self.plans.cgroup) {
-            cgroup.apply_devices(plan)?;
-            cgroup.apply_memory(plan)?;
-        }
+        self.cgroup.apply_devices(&self.plans.cgroup.1)?;
+        self.cgroup.apply_memory(&self.plans.cgroup.1)?;
         self.record.poststop.clone_from(&self.plans.poststop);
         self.record.init = Some(self.identify()?);
         self.record.phase = Phase::Made;
@@ -398,7 +395,7 @@ impl Maker<'_> {
         if !silent {
             return error;
         }
-        let killed = self.plans.cgroup.as_ref().is_some_and(|(location, _)| cgroup::oom_kills(location) > 0);
+        let killed = cgroup::oom_kills(&self.plans.cgroup.0) > 0;
         let hint = if killed { ": out of memory; raise `linux.resources.memory.limit`" } else { "" };
         Error::Died { hint }
     }

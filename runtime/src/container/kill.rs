@@ -70,8 +70,10 @@ pub fn kill(entry: &Entry, signal: i32, whom: Whom) -> Result<(), Error> {
     let id = || entry.id().to_string();
     let not_running = || Error::NotRunning { id: id(), status: seen.status };
     if whom == Whom::All {
-        let location = seen.record.cgroup.as_ref().ok_or_else(|| Error::NoCgroup(id()))?;
-        for pid in cgroup::procs(location).map_err(|source| Error::List { id: id(), source })? {
+        if seen.record.cgroup.dirs.is_empty() {
+            return Err(Error::NoCgroup(id()));
+        }
+        for pid in cgroup::procs(&seen.record.cgroup).map_err(|source| Error::List { id: id(), source })? {
             match sys::kill::by_pid(pid, signal) {
                 Err(source) if !sys::kill::is_gone(&source) => return Err(Error::Send { id: id(), pid, signal, source }),
                 _ => {}

@@ -5,7 +5,7 @@ use crate::cgroup::{self, Location};
 use crate::config::{Bundle, Loaded};
 use crate::namespaces::{self, Kind};
 use crate::{hooks, process, rootfs, terminal};
-use oci_spec::runtime::{Hook, Hooks, Spec};
+use oci_spec::runtime::{Hook, Spec};
 use skiff_contract::id::ContainerId;
 use std::path::PathBuf;
 
@@ -50,8 +50,8 @@ pub enum Begin {
 pub struct Plans {
     /// Which namespaces, how.
     pub namespaces: namespaces::Plan,
-    /// Where the cgroup is and what is written to it.
-    pub cgroup: Option<(Location, cgroup::Plan)>,
+    /// Where the cgroups are, nowhere when they are disabled, and what is written to them.
+    pub cgroup: (Location, cgroup::Plan),
     /// Mounts, devices, masks.
     pub rootfs: rootfs::Plan,
     /// User, capabilities, limits, program.
@@ -112,9 +112,6 @@ pub enum Error {
     /// Only root may make a container without a user namespace.
     #[error("not running as root: without a new `user` namespace in linux.namespaces only root can make a container; run as root, or begin with `skiff spec --rootless`")]
     NotRoot,
-    /// `linux.resources` without a cgroup.
-    #[error("`linux.resources` asks for limits, but cgroups are disabled (--cgroup-manager=disabled); remove the limits or the flag")]
-    LimitsWithoutCgroup,
     /// Which capabilities there are to give cannot be found out.
     #[error("cannot read the capabilities of this process")]
     Capabilities(#[source] std::io::Error),
@@ -137,7 +134,7 @@ pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>)
     warnings.splice(0..0, loaded.warnings.iter().cloned());
     let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
     let plans = Plans {
-        cgroup: plan_cgroup(request, spec, &namespaces)?,
+        cgroup: plan_cgroup(request, spec)?,
         rootfs: rootfs::plan(spec, &rootfs_facts(spec, &namespaces))?,
         process,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
@@ -180,22 +177,17 @@ fn plan_process(
     Ok(process::plan(process, &facts)?)
 }
 
-fn plan_cgroup(
-    request: &Request,
-    spec: &Spec,
-    namespaces: &namespaces::Plan,
-) -> Result<Option<(Location, cgroup::Plan)>, Error> {
+fn plan_cgroup(request: &Request, spec: &Spec) -> Result<(Location, cgroup::Plan), Error> {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    if request.no_cgroup {
-        let limits = resources.is_some_and(cgroup::asks_for_limits);
-        return if limits { Err(Error::LimitsWithoutCgroup) } else { Ok(None) };
-    }
-    let host = cgroup::Host::detect()?;
-    let path = linux.and_then(|linux| linux.cgroups_path().as_deref()).filter(|path| !path.as_os_str().is_empty());
-    let location = cgroup::locate(&host, path, request.id.as_str())?;
-    let plan = cgroup::plan(resources, &host, namespaces.has(Kind::User))?;
-    Ok(Some((location, plan)))
+    let host = if request.no_cgroup { cgroup::Host::disabled() } else { cgroup::Host::detect(resources)? };
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let location = cgroup::find(&host, path, request.id.as_str())?;
+    // A user who is not root may make no device rules, and no device nodes for them to be about.
+    let root = rustix::process::geteuid().is_root();
+    let control = if root { cgroup::DeviceControl::Enforce } else { cgroup::DeviceControl::Skip };
+    let plan = cgroup::plan(resources, &host, control)?;
+    Ok((location, plan))
 }
 
 fn rootfs_facts(spec: &Spec, namespaces: &namespaces::Plan) -> rootfs::Facts {
