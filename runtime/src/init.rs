@@ -142,16 +142,22 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
 }
 
 fn set_up_terminal(kit: &mut Kit<'_>, root: &rootfs::Root) -> Result<(), Error> {
-    let Some(plan) = &kit.plans.terminal else { return Ok(()) };
+    if kit.plans.console == terminal::Console::None {
+        return Ok(());
+    }
     let pty = terminal::allocate(root.dir())?;
-    terminal::set_size(&pty, plan.size)?;
+    if let Some(size) = kit.plans.console_size {
+        pty.set_size(size)?;
+    }
+    pty.give_to(kit.plans.process.identity.uid)?;
     root.bind_console(pty.slave.as_fd())?;
-    match &kit.console {
-        Some(socket) => terminal::send_master(socket.as_fd(), pty.master.as_fd(), &pty.name())?,
+    match kit.console.take() {
+        Some(socket) => terminal::send_descriptor(socket.as_fd(), pty.master.as_fd(), terminal::MASTER_NAME)?,
         None => kit.channel.send_with(&Message::Master, pty.master.as_fd())?,
     }
-    kit.console = None;
-    Ok(terminal::make_controlling(pty)?)
+    // The master is somebody else's now.
+    drop(pty.make_controlling()?);
+    Ok(())
 }
 
 fn run_hooks(kit: &Kit<'_>, kind: hooks::Kind, environment: &[CString]) -> Result<(), Error> {

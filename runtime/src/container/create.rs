@@ -246,7 +246,10 @@ fn equip<'a>(
     let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
     let root = rustix::process::geteuid().is_root();
     let prepared = if root { Some(rootfs::prepare(&plans.rootfs, &request.bundle.path)?) } else { None };
-    let console = request.console_socket.as_deref().map(terminal::connect_console_socket).transpose()?;
+    let console = match &plans.console {
+        terminal::Console::Socket(path) => Some(terminal::connect(path)?),
+        terminal::Console::None | terminal::Console::Proxy => None,
+    };
     let listener = if plans.begin == Begin::OnKnock {
         Some(listen(entry).map_err(|source| Error::Step { operation: "make the socket for `start`", source })?)
     } else {
@@ -395,7 +398,7 @@ impl Maker<'_> {
         if !silent {
             return error;
         }
-        let killed = cgroup::oom_kills(&self.plans.cgroup.0) > 0;
+        let killed = cgroup::oom_kills(&self.plans.cgroup.0).is_ok_and(|kills| kills > 0);
         let hint = if killed { ": out of memory; raise `linux.resources.memory.limit`" } else { "" };
         Error::Died { hint }
     }

@@ -37,11 +37,13 @@ pub enum Error {
     /// `--all` without a cgroup to look into.
     #[error("container `{0}` has no cgroup, so its processes are not known; leave out --all")]
     NoCgroup(String),
-    /// The processes of the cgroup cannot be listed.
-    #[error("the processes of container `{id}` cannot be listed")]
-    List {
+    /// The processes of the cgroup cannot be reached.
+    #[error("signal {signal} cannot be sent to the processes of container `{id}`")]
+    Cgroup {
         /// The container.
         id: String,
+        /// The signal's number.
+        signal: i32,
         /// What the room says.
         #[source]
         source: cgroup::Error,
@@ -73,13 +75,7 @@ pub fn kill(entry: &Entry, signal: i32, whom: Whom) -> Result<(), Error> {
         if seen.record.cgroup.dirs.is_empty() {
             return Err(Error::NoCgroup(id()));
         }
-        for pid in cgroup::procs(&seen.record.cgroup).map_err(|source| Error::List { id: id(), source })? {
-            match sys::kill::by_pid(pid, signal) {
-                Err(source) if !sys::kill::is_gone(&source) => return Err(Error::Send { id: id(), pid, signal, source }),
-                _ => {}
-            }
-        }
-        return Ok(());
+        return cgroup::kill(&seen.record.cgroup, signal).map_err(|source| Error::Cgroup { id: id(), signal, source });
     }
     let init = match (&seen.record.init, seen.status) {
         (Some(init), Status::Created | Status::Running | Status::Paused) => init,

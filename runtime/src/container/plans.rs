@@ -60,8 +60,10 @@ pub struct Plans {
     pub hostname: Option<String>,
     /// `domainname`
     pub domainname: Option<String>,
-    /// `process.terminal` and who gets its master end.
-    pub terminal: Option<terminal::Plan>,
+    /// `process.terminal`, and who gets its master end.
+    pub console: terminal::Console,
+    /// `process.consoleSize`
+    pub console_size: Option<terminal::Size>,
     /// prestart and createRuntime, in this order.
     pub runtime_hooks: Vec<(hooks::Kind, Vec<Hook>)>,
     /// createContainer
@@ -135,11 +137,12 @@ pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>)
     let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
     let plans = Plans {
         cgroup: plan_cgroup(request, spec)?,
-        rootfs: rootfs::plan(spec, &rootfs_facts(spec, &namespaces))?,
+        rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces))?,
         process,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
-        terminal: plan_terminal(request, spec)?,
+        console: plan_console(request, spec)?,
+        console_size: spec.process().as_ref().map(terminal::size).transpose()?.flatten(),
         runtime_hooks: runtime_hooks.map(|kind| (kind, hooks_of(kind))).into_iter().filter(|it| !it.1.is_empty()).collect(),
         create_container: hooks_of(hooks::Kind::CreateContainer),
         start_container: hooks_of(hooks::Kind::StartContainer),
@@ -190,22 +193,19 @@ fn plan_cgroup(request: &Request, spec: &Spec) -> Result<(Location, cgroup::Plan
     Ok((location, plan))
 }
 
-fn rootfs_facts(spec: &Spec, namespaces: &namespaces::Plan) -> rootfs::Facts {
+fn rootfs_facts(namespaces: &namespaces::Plan) -> rootfs::Facts {
     rootfs::Facts {
         user_namespace: namespaces.has(Kind::User),
+        mount_namespace: namespaces.has(Kind::Mount),
         ipc_namespace: namespaces.has(Kind::Ipc),
         network_namespace: namespaces.has(Kind::Network),
         uts_namespace: namespaces.has(Kind::Uts),
         cgroup_namespace: namespaces.has(Kind::Cgroup),
-        terminal: spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
     }
 }
 
-fn plan_terminal(request: &Request, spec: &Spec) -> Result<Option<terminal::Plan>, Error> {
-    let holder = match request.begin {
-        Begin::Foreground => terminal::Holder::Foreground,
-        Begin::OnKnock | Begin::Detached => terminal::Holder::Socket,
-    };
-    let process = spec.process().as_ref();
-    Ok(terminal::plan(process, holder, request.console_socket.is_some())?)
+fn plan_console(request: &Request, spec: &Spec) -> Result<terminal::Console, Error> {
+    let wanted = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    let detached = request.begin != Begin::Foreground;
+    Ok(terminal::plan(wanted, request.console_socket.as_deref(), detached)?)
 }
