@@ -31,7 +31,7 @@ pub use host::{Hierarchy, Host, Kind};
 pub use kill::{kill, procs};
 pub use location::{Dir, Location, OwnCgroups, find, locate};
 pub use oom::oom_kills;
-pub use plan::{Absent, DeviceControl, DevicePlan, Plan, Place, Write, plan};
+pub use plan::{Absent, DeviceControl, DevicePlan, Place, Plan, Write, plan};
 pub use remove::remove;
 
 /// Who makes and removes the cgroups of a container (`--cgroup-manager`). The systemd driver is refused where the

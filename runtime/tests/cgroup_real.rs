@@ -1,5 +1,7 @@
 //! The room `cgroup` on the running kernel, as root. A feature that the host lacks is skipped with a printed reason.
 
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests does not reach their helper functions")]
+
 use std::{
     fs,
     io::Write as _,
@@ -72,6 +74,15 @@ impl Room {
         fs::read_to_string(dir.path.join(file)).unwrap().trim().to_owned()
     }
 
+    fn delegates(&self) {
+        let made = cgroup::open(&self.location).unwrap();
+        made.delegate(1234).unwrap();
+        let dir = &self.location.v2().unwrap().path;
+        for path in [dir.clone(), dir.join("cgroup.procs")] {
+            assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap()), 1234);
+        }
+    }
+
     fn end(&self) {
         cgroup::kill(&self.location, libc::SIGKILL).unwrap();
         cgroup::remove(&self.location).unwrap();
@@ -109,7 +120,8 @@ fn v2_host() -> Option<Host> {
 
 #[test]
 fn limits_reach_the_kernel_and_nothing_is_left() {
-    let limits = r#"{"pids":{"limit":33},"memory":{"limit":33554432,"swap":33554432},"cpu":{"shares":512,"quota":20000}}"#;
+    let limits =
+        r#"{"pids":{"limit":33},"memory":{"limit":33554432,"swap":33554432},"cpu":{"shares":512,"quota":20000}}"#;
     let Some(mut room) = Room::new("limits", limits, None) else { return };
     let made = room.enter("sleep 100 & sleep 100 & wait");
     assert_eq!(room.value("pids", "pids.max"), "33");
@@ -170,6 +182,11 @@ fn a_frozen_container_can_be_killed() {
     cgroup::thaw(&room.location).unwrap();
     assert!(!cgroup::is_frozen(&room.location).unwrap());
     cgroup::freeze(&room.location).unwrap();
+    // Without v2 there is no cgroup.kill: what a v1 host has must do alone.
+    let mut by_hand = room.location.clone();
+    by_hand.dirs.retain(|dir| dir.kind != Kind::V2);
+    cgroup::kill(&by_hand, libc::SIGKILL).unwrap();
+    assert!(cgroup::procs(&by_hand).unwrap().is_empty());
     room.end();
 }
 
@@ -187,9 +204,31 @@ fn a_refused_limit_names_property_and_file() {
     room.shell = None;
 }
 
+/// The controllers that a hybrid host has on v2 differ; hugetlb is often among them.
+#[test]
+fn v2_controllers_are_handed_down() {
+    let pages = r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#;
+    let Some(mut room) = Room::new("handed", pages, None) else { return };
+    if room.host.has_v1("hugetlb") || !Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists() {
+        return println!("skipped: no hugetlb of 2 MB on cgroup v2");
+    }
+    room.enter("sleep 100");
+    assert_eq!(room.value("hugetlb", "hugetlb.2MB.max"), "4194304");
+    room.delegates();
+    // A cgroup with processes of its own hands nothing down, and that is what is told.
+    let mut inner = room.location.clone();
+    inner.dirs.retain(|dir| dir.kind == Kind::V2);
+    inner.dirs[0].path.push("inner");
+    let error = cgroup::create(&inner, &room.plan).unwrap_err();
+    assert!(error.to_string().contains("`+hugetlb`") && error.to_string().contains("processes of its own"), "{error}");
+    assert!(!inner.dirs[0].path.exists());
+    room.end();
+}
+
 /// Opens two devices of which the rules allow one; the shell reports what it could open.
 fn devices(name: &str, host: Option<Host>) {
-    let rules = r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#;
+    let rules =
+        r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#;
     let Some(mut room) = Room::new(name, rules, host) else { return };
     room.enter(
         "exec 2>/dev/null; dd if=/dev/zero count=1 >/dev/null && echo zero; \

@@ -1,13 +1,13 @@
 //! Performs a plan on the cgroups of a container: moves processes in, writes values, attaches the device program.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
-use super::{Absent, Cgroup, Dir, DevicePlan, Error, Kind, Place, Plan, Write, devices, host::read};
+use super::{Absent, Cgroup, DevicePlan, Dir, Error, Kind, Place, Plan, Write, devices, host::read};
 use crate::sys::bpf;
 
 impl Cgroup {
@@ -55,11 +55,40 @@ impl Cgroup {
         }
     }
 
+    /// Gives the unified directory to user `uid` of the host, so that a container with its own cgroup namespace and a
+    /// writable cgroup mount can make cgroups below it (runtime-spec, config-linux, "Cgroup ownership").
+    pub fn delegate(&self, uid: u32) -> Result<(), Error> {
+        let Some(dir) = self.location.v2() else { return Ok(()) };
+        // The kernel lists which files go with a directory (Linux 4.15).
+        let files = fs::read_to_string("/sys/kernel/cgroup/delegate")
+            .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
+        for file in std::iter::once("").chain(files.lines()) {
+            let path = dir.path.join(file);
+            match std::os::unix::fs::lchown(&path, Some(uid), None) {
+                // Files of controllers that the parent does not hand down.
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                result => result.map_err(|source| Error::Delegate { path, uid, source })?,
+            }
+        }
+        Ok(())
+    }
+
     fn list_devices(&self, lines: &[(&'static str, String)]) -> Result<(), Error> {
         let dir = self.location.v1("devices").ok_or(Error::NoHierarchy)?;
-        for (file, line) in lines {
+        let mut open: Option<(&str, File)> = None;
+        for &(file, ref line) in lines {
             let path = dir.path.join(file);
-            write_file(&path, line).map_err(|source| {
+            // Nearly all lines go to one file, and each write(2) is a command of its own.
+            let handle = match open.take() {
+                Some((name, handle)) if name == file => Ok(handle),
+                _ => OpenOptions::new().write(true).open(&path),
+            };
+            let written = handle.and_then(|mut handle| {
+                handle.write_all(line.as_bytes())?;
+                open = Some((file, handle));
+                Ok(())
+            });
+            written.map_err(|source| {
                 let hint = match source.raw_os_error() {
                     Some(libc::EPERM) => "; the cgroup above it does not allow this device",
                     _ => "",

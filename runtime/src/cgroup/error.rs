@@ -150,6 +150,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The cgroup could not be given to the container's user.
+    #[error("cannot give `{path}` to user {uid}")]
+    Delegate {
+        /// The directory or file.
+        path: PathBuf,
+        /// The user, as the host numbers it.
+        uid: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel did not take the device program.
     #[error("cannot load the program for `linux.resources.devices` (cgroup v2 needs a kernel with CONFIG_CGROUP_BPF)")]
     LoadProgram {

@@ -85,7 +85,6 @@ fn kill_until_empty(location: &Location) -> Result<(), Error> {
 
 fn signal_all(pids: &[i32], signal: i32) -> Result<(), Error> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
-    // The number is the caller's and was checked against the signals of this kernel where it was typed.
     // Whoever asks to kill a container does not mean itself, however it got into the cgroup.
     for &number in pids.iter().filter(|pid| **pid != own) {
         let Some(pid) = Pid::from_raw(number) else { continue };
@@ -97,6 +96,7 @@ fn signal_all(pids: &[i32], signal: i32) -> Result<(), Error> {
     Ok(())
 }
 
+/// Realtime signals have no name and are refused (EINVAL); nobody sends them to a whole container.
 fn send(pid: Pid, signal: i32) -> rustix::io::Result<()> {
     match Signal::from_named_raw(signal) {
         Some(signal) => kill_process(pid, signal),

@@ -112,7 +112,7 @@ pub fn load_device_program(insns: &[Insn]) -> io::Result<OwnedFd> {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
             let before = getrlimit(Resource::Memlock);
             let lifted = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
-                .or_else(|_| setrlimit(Resource::Memlock, Rlimit { current: before.maximum, ..before.clone() }));
+                .or_else(|_| setrlimit(Resource::Memlock, Rlimit { current: before.maximum, ..before }));
             if lifted.is_err() {
                 return Err(error);
             }

@@ -85,9 +85,10 @@ fn the_program_answers_like_the_rules() {
             let rules: Vec<Rule> = parse_all(table).into_iter().chain(usual.iter().copied()).collect();
             let insns = program(&rules);
             for kind in [DeviceKind::Block, DeviceKind::Char] {
-                for (major, minor) in [0, 1, 5, 8, 136, 4095].into_iter().flat_map(|major| {
-                    [0, 1, 3, 5, 1_048_575].into_iter().map(move |minor| (major, minor))
-                }) {
+                for (major, minor) in [0, 1, 5, 8, 136, 4095]
+                    .into_iter()
+                    .flat_map(|major| [0, 1, 3, 5, 1_048_575].into_iter().map(move |minor| (major, minor)))
+                {
                     for access in 1..=7 {
                         let answer = insns.as_ref().is_none_or(|insns| run(insns, kind, major, minor, access));
                         let expected = allowed(&rules, kind, major, minor, access);
@@ -115,7 +116,10 @@ fn lines(text: &str) -> String {
 #[test]
 fn v1_gets_a_default_and_exceptions() {
     assert_eq!(lines(""), "deny<a");
-    assert_eq!(lines("-a *:* rwm, +c 1:3 r, +c 1:3 w, +a 5:* m"), "deny<a, allow<c 1:3 rw, allow<b 5:* m, allow<c 5:* m");
+    assert_eq!(
+        lines("-a *:* rwm, +c 1:3 r, +c 1:3 w, +a 5:* m"),
+        "deny<a, allow<c 1:3 rw, allow<b 5:* m, allow<c 5:* m"
+    );
     assert_eq!(lines("+c 1:3 r, +a *:* rwm, -b 8:0 rwm"), "allow<a, deny<b 8:0 rwm");
     assert_eq!(lines("+c 1:3 rwm, +c 1:5 rw, -c 1:* w"), "deny<a, allow<c 1:3 rm, allow<c 1:5 r");
     assert!(lines("+c 1:* rwm, -c 1:3 w").contains("linux.resources.devices[1]` is refused: cgroup v1"));

@@ -11,8 +11,7 @@ const WEIGHT_DEVICE: &str = "linux.resources.blockIO.weightDevice";
 
 /// Property, file of v1, key of `io.max` on v2.
 type Throttle = (&'static str, &'static str, &'static str);
-const READ_BPS: Throttle =
-    ("linux.resources.blockIO.throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps");
+const READ_BPS: Throttle = ("linux.resources.blockIO.throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps");
 const WRITE_BPS: Throttle =
     ("linux.resources.blockIO.throttleWriteBpsDevice", "blkio.throttle.write_bps_device", "wbps");
 const READ_IOPS: Throttle =

@@ -136,7 +136,10 @@ fn network_is_for_v1() {
 #[test]
 fn unified() {
     let check = |json: &str, v2| check(&format!(r#"{{"unified":{{{json}}}}}"#), v2, "!no cgroup v2");
-    check(r#""memory.high":"9","cpu.weight":"5","cgroup.max.depth":"2""#, "cgroup.max.depth=2, cpu.weight=5, memory.high=9");
+    check(
+        r#""memory.high":"9","cpu.weight":"5","cgroup.max.depth":"2""#,
+        "cgroup.max.depth=2, cpu.weight=5, memory.high=9",
+    );
     for key in ["../x", "a/b", "memory", ".max", "memory..max", "memory.", "cgroup.procs"] {
         check(&format!(r#""{key}":"1""#), "!linux.resources.unified.");
     }
