@@ -64,6 +64,9 @@ pub(crate) enum Error {
     /// See [`terminal::Error`].
     #[error(transparent)]
     Terminal(#[from] terminal::Error),
+    /// See [`crate::foreground::Error`].
+    #[error(transparent)]
+    Signals(#[from] crate::foreground::Error),
     /// The parent is gone: there is nobody to tell and nothing to go on for.
     #[error(transparent)]
     Parent(#[from] crate::sync::Error),
@@ -97,7 +100,7 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     let plans = kit.plans;
     // A container that is being made must not outlive its maker; the socket tells too, but only when we next look.
     step::die_with_parent()?;
-    Signals::unblock_in_child();
+    Signals::unblock_in_child()?;
     let mut pid = match (&plans.namespaces.hop, kit.wait_first) {
         (Some(hop), _) => hop::take(kit, hop)?,
         (None, true) => expect_proceed(&kit.channel)?,
@@ -106,6 +109,8 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     if plans.namespaces.hop.is_none() && plans.namespaces.makes(Kind::User) {
         step::become_root_inside(&plans.namespaces)?;
     }
+    // Until the exec this process holds descriptors of the host, and may share a pid namespace with other containers.
+    step::hide()?;
     step::own_session()?;
     step::join(&plans.namespaces, &kit.namespaces, &plans.namespaces.init_join)?;
     // Only now are all cgroups of this process those that the container is to see as its roots.
@@ -209,10 +214,14 @@ fn await_start(kit: &mut Kit<'_>) -> Result<Channel, Error> {
         return Ok(std::mem::replace(&mut kit.channel, Channel::pair()?.0));
     }
     let Some(listener) = kit.listener.take() else { step::exit(1) };
-    // The maker waits for nothing more: let it see the end.
-    kit.channel = Channel::pair()?.0;
+    // Nothing of the host is held while we wait, perhaps for days: what the caller passes on to the program comes
+    // first, then the listener, and all else is closed. Whatever owned it is not used again: this never returns.
+    let first = 3 + kit.plans.preserve;
+    let failed = || step::failed("keep only the socket for `start`");
+    let listener = sys::prctl::move_descriptor(listener.as_fd(), first).map_err(failed())?;
+    process::descriptors::close_from(first + 1)?;
     let channel = step::accept(&listener)?;
-    drop(listener);
+    sys::prctl::close_number(sys::prctl::number(&listener));
     expect_go(&channel)?;
     Ok(channel)
 }

@@ -5,7 +5,7 @@ use crate::cgroup;
 use crate::state::{self, Entry, Identity};
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use skiff_contract::status::Status;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -124,6 +124,12 @@ fn handle(process: &Identity) -> io::Result<Handle> {
         Err(rustix::io::Errno::SRCH) => Ok(Handle::Gone),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Reaps one child of ours that ends or has ended.
+pub(super) fn reap(pid: i32) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    while let Err(rustix::io::Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
 }
 
 /// How often a process is looked at where the kernel cannot wake us.
