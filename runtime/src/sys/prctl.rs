@@ -2,7 +2,7 @@
 //! closing of every descriptor from a number on.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -72,10 +72,4 @@ pub fn close_number(descriptor: i32) {
     // SAFETY: close(2) takes a number; that no owner uses it again is the documented contract. EBADF is harmless here:
     // the number was merely free.
     let _only_ebadf_matters_not = unsafe { libc::close(descriptor) };
-}
-
-/// The number of an owned descriptor, to leave it out while closing others by number.
-#[must_use]
-pub fn number(descriptor: &OwnedFd) -> i32 {
-    descriptor.as_raw_fd()
 }
