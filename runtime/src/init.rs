@@ -137,10 +137,11 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     set_up_terminal(kit, &root)?;
     root.enter(plans.no_pivot)?;
     root.seal()?;
+    // Before the limits of the program, which could keep us from reading the container's passwd.
+    let environment = process::environment::complete(&plans.process.environment, plans.process.identity.uid);
     process::enter(&plans.process)?;
     // Changing the user has cleared it (prctl(2), PR_SET_PDEATHSIG).
     step::die_with_parent()?;
-    let environment = process::environment::complete(&plans.process.environment, plans.process.identity.uid);
     let name = &plans.process.program.args[0];
     let file = process::program::find(name, plans.process.environment.path.as_deref())?;
     Ok(Ready { file, environment, pid })
