@@ -10,13 +10,16 @@ pub const COUNT: c_int = 65;
 /// Gives every signal its default disposition again. Handlers do not survive execve(2), but ignored signals do:
 /// Rust ignores SIGPIPE, and a caller may have ignored others.
 pub fn restore_defaults() {
+    (1..COUNT).for_each(restore_default);
+}
+
+/// Gives signal number `signal` its default disposition.
+pub fn restore_default(signal: c_int) {
     // SAFETY: an all-zero sigaction is SIG_DFL with no flags and an empty mask.
     let default: libc::sigaction = unsafe { std::mem::zeroed() };
-    for signal in 1..COUNT {
-        // SAFETY: sigaction(2) reads `default`, which outlives the call, and writes nothing through a null pointer.
-        // SIGKILL, SIGSTOP and the C library's own two numbers answer EINVAL, and have their default anyway.
-        let _einval_for_some = unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
-    }
+    // SAFETY: sigaction(2) reads `default`, which outlives the call, and writes nothing through a null pointer.
+    // SIGKILL, SIGSTOP and the C library's own two numbers answer EINVAL, and have their default anyway.
+    let _einval_for_some = unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
 }
 
 /// Sends signal number `signal` (0 only checks) to process `pid`; kill(2).
