@@ -114,7 +114,7 @@ fn statuses() {
     assert_eq!(code_of("plain", "exit 7"), 7);
     assert_eq!(code_of("plain", "kill -9 $$"), 137);
     assert_eq!(code_of("plain", "kill -34 $$"), 162);
-    assert_eq!(code_of("plain", "kill -STOP $$ & sleep 0.1; kill -CONT $$; wait; exit 3"), 3);
+    assert_eq!(code_of("plain", "(kill -STOP $$; sleep 0.1; kill -CONT $$) & wait; exit 3"), 3);
     // Whoever ignores SIGCHLD passes that on.
     let mut env = Command::new("env");
     env.arg("--ignore-signal=CHLD").arg(std::env::current_exe().unwrap()).args(["plain", "exit 4"]);

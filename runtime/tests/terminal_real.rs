@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use skiff::terminal::{self, Size};
 
@@ -27,6 +27,7 @@ fn main() {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
+    mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
 
     check(&fresh(root, "good", devpts), &[], "good 0");
     check(&fresh(root, "no-openat2", devpts), &["openat2:error=ENOSYS"], "good 0");
@@ -47,16 +48,17 @@ fn main() {
             let kind = SFlag::S_IFCHR;
             mknod(&dev.join("pts/ptmx"), kind, Mode::from_bits_truncate(0o666), makedev(1, 3)).unwrap();
         };
-        let impostor =
-            "`/dev/pts/ptmx` in the container is not what a devpts has there; refusing to use it as a terminal";
+        let impostor = "`/dev/pts` in the container is not what a devpts has there; refusing to use it as a terminal";
         check(&fresh(root, &name("fake"), fake), injection, impostor);
     }
+    // With everything in it, or the folder could not be removed.
+    umount2(root, MntFlags::MNT_DETACH).unwrap();
     println!("terminal_real: ok");
 }
 
 fn fresh(base: &Path, name: &str, build: impl FnOnce(&Path)) -> std::path::PathBuf {
     let root = base.join(name);
-    fs::create_dir_all(root.join("dev")).unwrap();
+    fs::create_dir(&root).unwrap();
     mount(Some("tmpfs"), &root, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
     fs::create_dir(root.join("dev")).unwrap();
     build(&root.join("dev"));
@@ -78,7 +80,7 @@ fn check(root: &Path, injections: &[&str], expected: &str) {
     }
     let output = command.arg(own).env(ROOT, root).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    println!("{} {injections:?}: {}", root.file_name().unwrap().display(), said.trim());
+    println!("{} {injections:?}: {}", root.display(), said.trim());
     assert_eq!(said.trim(), expected, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
