@@ -107,7 +107,7 @@ mirror=$(find_mirror)
 work=$(mktemp -d "${TMPDIR:-/tmp}/skiff-rootfs.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 started=$(date +%s)
-log "building the $suite guest (about three minutes, once)"
+log "building the $suite guest (about a minute, once)"
 build_tree "$mirror"
 extract_vmlinux "$work/vmlinuz" "$work/kernel"
 build_initrd
