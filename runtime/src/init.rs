@@ -4,6 +4,7 @@
 mod hop;
 mod step;
 
+use crate::config::Bundle;
 use crate::container::plans::{Begin, Plans};
 use crate::foreground::Signals;
 use crate::namespaces::Kind;
@@ -35,8 +36,8 @@ pub struct Kit<'a> {
     pub listener: Option<OwnedFd>,
     /// What hooks read, but for the pid.
     pub document: StateDocument,
-    /// The bundle, for [`rootfs::prepare`].
-    pub bundle: &'a std::path::Path,
+    /// The bundle, for [`rootfs::prepare`] and as the hooks' working directory.
+    pub bundle: &'a Bundle,
 }
 
 /// Why the container cannot be made. The parent prints the chain.
@@ -97,11 +98,12 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     // A container that is being made must not outlive its maker; the socket tells too, but only when we next look.
     step::die_with_parent()?;
     Signals::unblock_in_child();
-    let mut pid = hop::take(kit)?;
-    if kit.wait_first {
-        pid = expect_proceed(&kit.channel)?;
-    }
-    if plans.namespaces.makes(Kind::User) {
+    let mut pid = match (&plans.namespaces.hop, kit.wait_first) {
+        (Some(hop), _) => hop::take(kit, hop)?,
+        (None, true) => expect_proceed(&kit.channel)?,
+        (None, false) => 0,
+    };
+    if plans.namespaces.hop.is_none() && plans.namespaces.makes(Kind::User) {
         step::become_root_inside(&plans.namespaces)?;
     }
     step::own_session()?;
@@ -109,6 +111,10 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     // Only now are all cgroups of this process those that the container is to see as its roots.
     step::unshare_cgroup(&plans.namespaces)?;
     step::set_names(plans)?;
+    if plans.namespaces.makes(Kind::Network) {
+        // As every runtime does: without a loopback device most programs are at a loss.
+        sys::network::raise_loopback().map_err(failed("bring the loopback device up"))?;
+    }
     // While the host's /proc is still to be seen.
     process::before_root(&plans.process)?;
     let prepared = match kit.prepared.take() {
@@ -122,7 +128,7 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
         kit.document.pid = pid;
     }
     // Their paths are resolved in the runtime's tree, which is still our root, in the container's mount namespace.
-    run_hooks(kit, &plans.create_container, hooks::Kind::CreateContainer)?;
+    run_hooks(kit, hooks::Kind::CreateContainer, &[])?;
     set_up_terminal(kit, &root)?;
     root.enter(plans.no_pivot)?;
     root.seal()?;
@@ -148,11 +154,16 @@ fn set_up_terminal(kit: &mut Kit<'_>, root: &rootfs::Root) -> Result<(), Error> 
     Ok(terminal::make_controlling(pty)?)
 }
 
-fn run_hooks(kit: &Kit<'_>, which: &[oci_spec::runtime::Hook], kind: hooks::Kind) -> Result<(), Error> {
+fn run_hooks(kit: &Kit<'_>, kind: hooks::Kind, environment: &[CString]) -> Result<(), Error> {
+    let (which, directory) = match kind {
+        hooks::Kind::StartContainer => (&kit.plans.start_container, None),
+        _ => (&kit.plans.create_container, Some(kit.bundle.dir.as_fd())),
+    };
     if which.is_empty() {
         return Ok(());
     }
-    Ok(hooks::run(which, kind, &serde_json::to_vec(&kit.document).unwrap_or_default())?)
+    let state = serde_json::to_vec(&kit.document).unwrap_or_default();
+    Ok(hooks::run(which, kind, &hooks::Surroundings { state: &state, environment, directory })?)
 }
 
 /// From here on nothing of the container changes any more but its status.
@@ -164,7 +175,7 @@ fn begin(mut kit: Kit<'_>, ready: &Ready) -> ! {
     };
     kit.document.status = Status::Created;
     kit.document.pid = ready.pid;
-    if let Err(error) = run_hooks(&kit, &kit.plans.start_container, hooks::Kind::StartContainer) {
+    if let Err(error) = run_hooks(&kit, hooks::Kind::StartContainer, &ready.environment) {
         give_up(&channel, error);
     }
     // The channel goes just behind what the program may keep; it is close-on-exec, so its end tells of the exec.

@@ -6,6 +6,7 @@ pub mod clone;
 pub mod keyring;
 pub mod kill;
 pub mod mount;
+pub mod network;
 pub mod prctl;
 pub mod sched;
 pub mod self_exe;

@@ -2,6 +2,8 @@
 //! runs on unharmed after its pages were exchanged, and that each fallback does the same. The test copies itself,
 //! runs the copy with `SKIFF_VICTIM` set, and attacks the copy through `/proc/<pid>/exe`.
 
+#![allow(clippy::unwrap_used, reason = "a test: every failure is to be loud")]
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -13,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use skiff::sys::self_exe::{self, Protection};
 
 const VICTIM: &str = "SKIFF_VICTIM";
@@ -39,6 +42,7 @@ fn main() {
     attack(&binary, "no open_tree, no PR_SET_MM", &["open_tree:error=ENOSYS", "prctl:error=EPERM"], "Already");
     attack(&binary, "no memory for the segments", &["mremap:error=ENOMEM"], "Already");
     attack(&binary, "no MFD_EXEC", &["open_tree:error=EPERM", "memfd_create:error=EINVAL:when=1"], "SealedCopy");
+    buried(&binary);
     refusal(&binary);
     deleted(folder.path(), &binary);
     println!("self_exe_real: ok");
@@ -46,12 +50,19 @@ fn main() {
 
 // ---- the attacker ----
 
-fn spawn(binary: &Path, injections: &[&str]) -> Child {
+fn victim_of(binary: &Path, injections: &[&str]) -> Command {
     let mut command = match injections {
         [] => Command::new(binary),
         _ => {
             let mut strace = Command::new("strace");
-            strace.args(["-qq", "-f", "-o", "/dev/null", "-e", "trace=open_tree,mount_setattr,prctl,mremap,memfd_create"]);
+            strace.args([
+                "-qq",
+                "-f",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=open_tree,mount_setattr,prctl,mremap,memfd_create",
+            ]);
             for injection in injections {
                 strace.arg("-e").arg(format!("inject={injection}"));
             }
@@ -59,7 +70,8 @@ fn spawn(binary: &Path, injections: &[&str]) -> Child {
             strace
         }
     };
-    command.args(["first", "", "last"]).env(VICTIM, "1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    command.args(["first", "", "last"]).env(VICTIM, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
 }
 
 /// Reads what the victim says until it waits for its standard input to close.
@@ -74,8 +86,12 @@ fn listen(child: &mut Child) -> BTreeMap<String, String> {
 }
 
 fn attack(binary: &Path, what: &str, injections: &[&str], expected: &str) {
+    attack_by(&mut victim_of(binary, injections), binary, what, expected);
+}
+
+fn attack_by(command: &mut Command, binary: &Path, what: &str, expected: &str) {
     let before = fs::read(binary).unwrap();
-    let mut child = spawn(binary, injections);
+    let mut child = command.spawn().unwrap();
     let said = listen(&mut child);
     println!("{what}: {said:?}");
     assert_eq!(said.get("protection").map(String::as_str), Some(expected), "{what}: {said:?}");
@@ -107,9 +123,15 @@ fn open_for_writing(path: &Path) -> Result<File, i32> {
     OpenOptions::new().write(true).open(path).map_err(|error| error.raw_os_error().unwrap())
 }
 
+/// The mount that was thrown away together with an old root is as dead as one that was dropped.
+fn buried(binary: &Path) {
+    let mut command = victim_of(binary, &[]);
+    attack_by(command.env("SKIFF_VICTIM_PIVOT", "1"), binary, "buried", "ReadOnlyMount");
+}
+
 /// When nothing works, the error says so and the program is not executed for ever.
 fn refusal(binary: &Path) {
-    let mut child = spawn(binary, &["open_tree:error=ENOSYS", "memfd_create:error=EACCES"]);
+    let mut child = victim_of(binary, &["open_tree:error=ENOSYS", "memfd_create:error=EACCES"]).spawn().unwrap();
     let said = listen(&mut child);
     assert!(said["error"].contains("sealed memory file"), "{said:?}");
     child.wait().unwrap();
@@ -119,14 +141,7 @@ fn refusal(binary: &Path) {
 fn deleted(folder: &Path, binary: &Path) {
     let doomed = folder.join("doomed");
     fs::copy(binary, &doomed).unwrap();
-    let mut child = Command::new(&doomed)
-        .args(["first", "", "last"])
-        .env(VICTIM, "1")
-        .env("SKIFF_VICTIM_UNLINK", &doomed)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = victim_of(&doomed, &[]).env("SKIFF_VICTIM_UNLINK", &doomed).spawn().unwrap();
     let said = listen(&mut child);
     assert_eq!(said.get("health").map(String::as_str), Some("good"), "{said:?}");
     drop(child.stdin.take());
@@ -154,7 +169,14 @@ fn victim() {
             println!("error={error}");
             return;
         }
-        Ok(protection) => println!("protection={protection:?}"),
+        Ok(shield) => {
+            println!("protection={:?}", shield.protection());
+            end(shield);
+            // In no name space: not even its owner can make the mount writable again.
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+            let remounted = mount(None::<&str>, "/proc/self/exe", None::<&str>, flags, None::<&str>);
+            assert_eq!(remounted, Err(nix::errno::Errno::EINVAL));
+        }
     }
     println!("microseconds={}", elapsed.as_micros());
     println!("pid={}", std::process::id());
@@ -162,9 +184,32 @@ fn victim() {
     println!("name={}", fs::read_to_string("/proc/self/comm").unwrap().trim());
     println!("health={}", if health(&before, &protections()) { "good" } else { "bad" });
     // A second call sees that there is nothing to do.
-    assert_eq!(self_exe::protect().unwrap(), Protection::Already);
+    assert_eq!(self_exe::protect().unwrap().protection(), Protection::Already);
     println!("ready");
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Gets rid of the tree: at once, or by way of a mount name space whose root is thrown away.
+fn end(shield: self_exe::Shield) {
+    if std::env::var_os("SKIFF_VICTIM_PIVOT").is_none() {
+        drop(shield);
+        return;
+    }
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    let mounts = |text: &str| text.lines().count();
+    let before = mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap());
+    shield.bury();
+    assert_eq!(mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap()), before + 1, "not attached");
+    // A new root over the old one, as `init` does it; /proc and the rest come along by a recursive bind.
+    let root = std::env::temp_dir();
+    mount(Some("tmpfs"), &root, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    fs::create_dir(root.join("proc")).unwrap();
+    mount(Some("/proc"), &root.join("proc"), None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    nix::unistd::chdir(&root).unwrap();
+    nix::unistd::pivot_root(".", ".").unwrap();
+    umount2(".", MntFlags::MNT_DETACH).unwrap();
+    nix::unistd::chdir("/").unwrap();
 }
 
 /// Statics, heap, thread locals, relocated pointers, unwinding, threads and formatting all work; pages keep their

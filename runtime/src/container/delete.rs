@@ -124,17 +124,26 @@ pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<(), Error> {
     Ok(entry.remove()?)
 }
 
+/// Removes a container whose program has ended in our sight; another command may have been faster.
+///
+/// # Errors
+/// See [`Error`].
+pub fn after_end(entry: &Entry, record: &Record) -> Result<(), Error> {
+    let _lock = match lock(entry, Manner::Force) {
+        Err(state::Error::Absent(_)) => return Ok(()),
+        other => other?,
+    };
+    destroy(entry, record)
+}
+
 /// The hooks run before the record goes: should we be killed among them, the next `delete` runs them again, and a
 /// network that is torn down twice is better than one that never is.
 fn poststop(record: &Record) {
     if record.poststop.is_empty() {
         return;
     }
-    let outcome = serde_json::to_vec(&record.document(Status::Stopped))
-        .map_err(anyhow::Error::from)
-        .and_then(|document| Ok(hooks::run(&record.poststop, hooks::Kind::Poststop, &document)?));
     // The specification wants a warning here and the deletion to go on (runtime.md, lifecycle).
-    if let Err(error) = outcome {
-        log::warn(&format!("container `{}`: {error:#}", record.id));
+    if let Err(error) = super::hooks_of(record, hooks::Kind::Poststop) {
+        log::warn(&format!("container `{}`: {:#}", record.id, anyhow::Error::from(error)));
     }
 }

@@ -27,6 +27,8 @@ pub struct Request {
     pub no_new_keyring: bool,
     /// `--preserve-fds`
     pub preserve_fds: u32,
+    /// Descriptors of socket activation in our own environment (sd_listen_fds(3)).
+    pub listen: Option<process::Listen>,
     /// No cgroup at all (`--cgroup-manager=disabled`).
     pub no_cgroup: bool,
     /// Who starts the program.
@@ -84,4 +86,134 @@ impl Plans {
     pub fn stops_for_hooks(&self) -> bool {
         !self.runtime_hooks.is_empty() || !self.create_container.is_empty() || !self.start_container.is_empty()
     }
+}
+
+/// Why a request cannot be granted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// See [`namespaces::Error`].
+    #[error(transparent)]
+    Namespaces(#[from] namespaces::Error),
+    /// See [`cgroup::Error`].
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// See [`rootfs::Error`].
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// See [`process::Error`].
+    #[error(transparent)]
+    Process(#[from] process::Error),
+    /// See [`hooks::Error`].
+    #[error(transparent)]
+    Hooks(#[from] hooks::Error),
+    /// See [`terminal::Error`].
+    #[error(transparent)]
+    Terminal(#[from] terminal::Error),
+    /// Only root may make a container without a user namespace.
+    #[error("not running as root: without a new `user` namespace in linux.namespaces only root can make a container; run as root, or begin with `skiff spec --rootless`")]
+    NotRoot,
+    /// `linux.resources` without a cgroup.
+    #[error("`linux.resources` asks for limits, but cgroups are disabled (--cgroup-manager=disabled); remove the limits or the flag")]
+    LimitsWithoutCgroup,
+    /// Which capabilities there are to give cannot be found out.
+    #[error("cannot read the capabilities of this process")]
+    Capabilities(#[source] std::io::Error),
+}
+
+/// Makes every decision, and says what the specification wants warned about.
+///
+/// # Errors
+/// See [`Error`]; each names the member of `config.json` or the flag.
+pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>), Error> {
+    let spec = &loaded.spec;
+    let namespaces = namespaces::plan(spec)?;
+    if !rustix::process::geteuid().is_root() && !namespaces.has(Kind::User) {
+        return Err(Error::NotRoot);
+    }
+    let all_hooks = spec.hooks().clone().unwrap_or_default();
+    hooks::validate(&all_hooks)?;
+    let hooks_of = |kind: hooks::Kind| kind.of(&all_hooks).to_vec();
+    let (process, mut warnings) = plan_process(request, spec, &namespaces)?;
+    warnings.splice(0..0, loaded.warnings.iter().cloned());
+    let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
+    let plans = Plans {
+        cgroup: plan_cgroup(request, spec, &namespaces)?,
+        rootfs: rootfs::plan(spec, &rootfs_facts(spec, &namespaces))?,
+        process,
+        hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
+        domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
+        terminal: plan_terminal(request, spec)?,
+        runtime_hooks: runtime_hooks.map(|kind| (kind, hooks_of(kind))).into_iter().filter(|it| !it.1.is_empty()).collect(),
+        create_container: hooks_of(hooks::Kind::CreateContainer),
+        start_container: hooks_of(hooks::Kind::StartContainer),
+        poststart: hooks_of(hooks::Kind::Poststart),
+        poststop: hooks_of(hooks::Kind::Poststop),
+        preserve: request.preserve_fds + request.listen.as_ref().map_or(0, |listen| listen.count),
+        no_pivot: request.no_pivot,
+        begin: request.begin,
+        namespaces,
+    };
+    Ok((plans, warnings))
+}
+
+fn plan_process(
+    request: &Request,
+    spec: &Spec,
+    namespaces: &namespaces::Plan,
+) -> Result<(process::Plan, Vec<String>), Error> {
+    let default = oci_spec::runtime::Process::default();
+    let process = spec.process().as_ref().unwrap_or(&default);
+    let user_namespace = match (namespaces.makes(Kind::User), namespaces.has(Kind::User)) {
+        (true, _) => process::UserNamespace::New { uids: &namespaces.uid_mappings, gids: &namespaces.gid_mappings },
+        (false, true) => process::UserNamespace::Joined,
+        (false, false) => process::UserNamespace::Caller,
+    };
+    let held = process::capabilities::Held::observe(process.capabilities().as_ref(), namespaces.has(Kind::User))
+        .map_err(Error::Capabilities)?;
+    let facts = process::Facts {
+        user_namespace,
+        held,
+        keyring_of: Some(request.id.as_str()).filter(|_| !request.no_new_keyring),
+        listen: request.listen.as_ref(),
+        personality: spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()),
+    };
+    Ok(process::plan(process, &facts)?)
+}
+
+fn plan_cgroup(
+    request: &Request,
+    spec: &Spec,
+    namespaces: &namespaces::Plan,
+) -> Result<Option<(Location, cgroup::Plan)>, Error> {
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    if request.no_cgroup {
+        let limits = resources.is_some_and(cgroup::asks_for_limits);
+        return if limits { Err(Error::LimitsWithoutCgroup) } else { Ok(None) };
+    }
+    let host = cgroup::Host::detect()?;
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref()).filter(|path| !path.as_os_str().is_empty());
+    let location = cgroup::locate(&host, path, request.id.as_str())?;
+    let plan = cgroup::plan(resources, &host, namespaces.has(Kind::User))?;
+    Ok(Some((location, plan)))
+}
+
+fn rootfs_facts(spec: &Spec, namespaces: &namespaces::Plan) -> rootfs::Facts {
+    rootfs::Facts {
+        user_namespace: namespaces.has(Kind::User),
+        ipc_namespace: namespaces.has(Kind::Ipc),
+        network_namespace: namespaces.has(Kind::Network),
+        uts_namespace: namespaces.has(Kind::Uts),
+        cgroup_namespace: namespaces.has(Kind::Cgroup),
+        terminal: spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
+    }
+}
+
+fn plan_terminal(request: &Request, spec: &Spec) -> Result<Option<terminal::Plan>, Error> {
+    let holder = match request.begin {
+        Begin::Foreground => terminal::Holder::Foreground,
+        Begin::OnKnock | Begin::Detached => terminal::Holder::Socket,
+    };
+    let process = spec.process().as_ref();
+    Ok(terminal::plan(process, holder, request.console_socket.is_some())?)
 }

@@ -79,16 +79,24 @@ pub fn start(entry: &Entry) -> Result<(), Error> {
     // the connection end and exits: it is then stopped, never half started.
     entry.unlink(START_SOCKET)?;
     channel.send(&Message::Go).map_err(|source| Error::Talk { id: id(), source })?;
-    let outcome = begun(&seen.record, &channel);
+    first(entry, &seen.record, &channel)
+}
+
+/// What follows the word to begin, for `start` and for `run`.
+///
+/// # Errors
+/// [`Error::Failed`] and [`Error::Poststart`]: the container is then gone. [`Error::Talk`].
+pub fn first(entry: &Entry, record: &Record, channel: &Channel) -> Result<(), Error> {
+    let outcome = begun(record, channel);
     if let Err(Error::Failed { .. }) = &outcome {
-        clean_up(entry, &seen.record);
+        clean_up(entry, record);
     }
     outcome?;
-    poststart(entry, &seen.record)
+    poststart(entry, record)
 }
 
 /// Waits until the program is executed, which closes the other end (it is close-on-exec), or an error is told.
-pub(super) fn begun(record: &Record, channel: &Channel) -> Result<(), Error> {
+fn begun(record: &Record, channel: &Channel) -> Result<(), Error> {
     let id = || record.id.clone();
     match channel.recv() {
         Err(sync::Error::Closed) => Ok(()),
@@ -99,12 +107,11 @@ pub(super) fn begun(record: &Record, channel: &Channel) -> Result<(), Error> {
 }
 
 /// Runs the poststart hooks. One that fails ends the container (OCI runtime specification, lifecycle, step 9).
-pub(super) fn poststart(entry: &Entry, record: &Record) -> Result<(), Error> {
+fn poststart(entry: &Entry, record: &Record) -> Result<(), Error> {
     if record.poststart.is_empty() {
         return Ok(());
     }
-    let document = serde_json::to_vec(&record.document(Status::Running)).unwrap_or_default();
-    hooks::run(&record.poststart, hooks::Kind::Poststart, &document).map_err(|source| {
+    super::hooks_of(record, hooks::Kind::Poststart).map_err(|source| {
         clean_up(entry, record);
         Error::Poststart { id: record.id.clone(), source }
     })

@@ -8,20 +8,18 @@ use crate::sync::Message;
 use crate::sys::clone::{Request, Side, clone};
 use std::io::Write;
 
-/// Goes through the hop if the plan has one; returns in init, with its pid as the runtime sees it if it is known.
-pub(super) fn take(kit: &Kit<'_>) -> Result<i32, Error> {
+/// Goes through the hop; returns in init, which does not know its pid as the runtime sees it.
+pub(super) fn take(kit: &Kit<'_>, hop: &Hop) -> Result<i32, Error> {
     let plan = &kit.plans.namespaces;
-    let Some(hop) = &plan.hop else { return Ok(0) };
-    let mut known = 0;
     if kit.wait_first {
         // Cgroups of version 1 are inherited from here on.
-        known = expect_proceed(&kit.channel)?;
+        expect_proceed(&kit.channel)?;
     }
     step::join(plan, &kit.namespaces, &hop.join)?;
     if hop.new_user {
         step::separate(Kind::User)?;
         kit.channel.send(&Message::Map)?;
-        known = expect_proceed(&kit.channel)?;
+        expect_proceed(&kit.channel)?;
     }
     if hop.new_user || joins_user(plan) {
         // Without ids of the namespace the rights over what comes next would be there, but not over /proc/self.
@@ -34,7 +32,7 @@ pub(super) fn take(kit: &Kit<'_>) -> Result<i32, Error> {
     match clone(Request { flags: plan.clone_flags, cgroup: None, sibling: true }) {
         Ok(Side::Child) => {
             step::die_with_parent()?;
-            Ok(known)
+            Ok(0)
         }
         Ok(Side::Parent { pid, .. }) => {
             kit.channel.send(&Message::Pid(pid))?;

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use skiff_contract::id::ContainerId;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The socket on which a created container waits for `start`.
@@ -31,7 +31,15 @@ pub struct Entry {
 }
 
 /// Held while a command works on a container; let go when dropped, also by the death of its holder.
-pub struct Lock(#[expect(dead_code, reason = "held, never read: closing it is what lets the lock go")] OwnedFd);
+pub struct Lock(OwnedFd);
+
+impl Lock {
+    /// Closes this process's copy of a parent's lock: a lock lives as long as any copy of its descriptor, and the
+    /// first process of a container lives long.
+    pub fn forget_in_child(&self) {
+        crate::sys::prctl::close_number(self.0.as_raw_fd());
+    }
+}
 
 impl Store {
     /// Opens the folder, making what is missing of its path.

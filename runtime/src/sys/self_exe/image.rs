@@ -1,5 +1,6 @@
 //! The file that takes the place of the binary: a detached read-only mount of it, or a sealed copy in memory.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, MemfdFlags, SealFlags, StatVfsMountFlags};
@@ -21,8 +22,9 @@ struct MountAttr {
 
 const MOUNT_ATTR_RDONLY: u64 = 1;
 
-/// Our binary, opened through a bind mount of its own that is read-only and attached nowhere.
-pub(super) fn read_only_mount() -> Result<OwnedFd, Errno> {
+/// Our binary, opened through a bind mount of its own that is read-only and attached nowhere; and the tree that holds
+/// the mount.
+pub(super) fn read_only_mount() -> Result<(OwnedFd, OwnedFd), Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
     // Only this attribute is added: nosuid and noexec would change what executing the image means.
@@ -42,9 +44,8 @@ pub(super) fn read_only_mount() -> Result<OwnedFd, Errno> {
     if done != 0 {
         return Err(last_errno());
     }
-    // The tree descriptor is O_PATH, which neither mmap(2) nor PR_SET_MM take. Dropping it afterwards dissolves the
-    // tree: the mount then belongs to no name space, so mount_setattr(2) cannot make it writable again.
-    open_read(&link_of(&tree))
+    // The tree's descriptor is O_PATH, which neither mmap(2) nor PR_SET_MM take.
+    Ok((open_read(&link_of(&tree))?, tree))
 }
 
 /// The bytes of our binary in a memory file that can be neither written nor resized, opened for reading.
@@ -73,11 +74,10 @@ fn executable_memory_file() -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Whether the magic link at `path` leads to one of our images. An ordinary read-only disk does not count: it can be
+/// Whether the magic link at `path`, which reads `name`, leads to one of our images. An ordinary read-only disk does not count: it can be
 /// remounted. The path of a file that *is* the root of a mount attached nowhere reads `/`, which no other file has.
-pub(super) fn shields(path: &str) -> Result<bool, Errno> {
-    let name = rustix::fs::readlink(path, Vec::new())?;
-    let name = name.as_bytes();
+pub(super) fn shields(path: &str, name: &CStr) -> Result<bool, Errno> {
+    let name = name.to_bytes();
     if name.starts_with(MEMORY_PREFIX) {
         // A disk file can bear that name, too, but it has no seals (EINVAL).
         let seals = rustix::fs::fcntl_get_seals(open_read(path)?).unwrap_or(SealFlags::empty());

@@ -117,8 +117,7 @@ mod tests {
 
     #[test]
     fn relro_that_ends_inside_a_page_leaves_that_page_writable() {
-        let headers =
-            [of(PT_PHDR, 0x40, 0x100), load(6, 0, 0, 0x3000, 0x3000), of(PT_GNU_RELRO, 0x0, 0x1fff)];
+        let headers = [of(PT_PHDR, 0x40, 0x100), load(6, 0, 0, 0x3000, 0x3000), of(PT_GNU_RELRO, 0x0, 0x1fff)];
         let expected = vec![
             Piece::Memory { start: BIAS, length: 0x1000, sealed: true },
             Piece::Memory { start: BIAS + 0x1000, length: 0x2000, sealed: false },

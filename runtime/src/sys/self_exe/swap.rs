@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 
 use super::image::last_errno;
+use super::open_read;
 use super::segments::{Header, Piece, plan};
 
 /// Maps every segment of the program again, the unwritten ones from `image`, and tells the kernel that `image` is
@@ -38,9 +39,8 @@ fn own_headers() -> Result<(Vec<Header>, usize), Errno> {
     #[cfg(target_pointer_width = "64")]
     type Phdr = libc::Elf64_Phdr;
     // SAFETY: getauxval(3) only reads the auxiliary vector.
-    let (table, count, size) = unsafe {
-        (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM), libc::getauxval(libc::AT_PHENT))
-    };
+    let (table, count, size) =
+        unsafe { (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM), libc::getauxval(libc::AT_PHENT)) };
     let (table, count) = (table as usize, count as usize);
     if table == 0 || count == 0 || size as usize != size_of::<Phdr>() {
         return Err(Errno::NOEXEC);
@@ -86,9 +86,8 @@ fn move_to_memory(start: usize, length: usize, sealed: bool) -> Result<(), Errno
     let place = ptr::with_exposed_provenance_mut::<c_void>(start);
     let both = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping at an address of the kernel's choosing touches nothing that exists.
-    let copy = unsafe {
-        rustix::mm::mmap_anonymous(ptr::null_mut(), length, both, MapFlags::PRIVATE | MapFlags::POPULATE)?
-    };
+    let copy =
+        unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), length, both, MapFlags::PRIVATE | MapFlags::POPULATE)? };
     // SAFETY: `place` is `length` readable bytes of this program's data, `copy` as many fresh writable ones. There is
     // one thread and no signal handler that writes statics, and between the copy and the move nothing below allocates
     // or writes a static (rustix makes the calls without libc, so not even errno), so no write can be lost. mremap(2)
@@ -133,8 +132,10 @@ struct MemoryMap {
 /// `PR_SET_MM_MAP` of prctl(2): needs `CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN` in our own user name space, and a
 /// kernel with CONFIG_CHECKPOINT_RESTORE. Every other field is set to what it is already.
 fn set_memory_map(image: &OwnedFd) -> Result<(), Errno> {
-    let stat = std::fs::read("/proc/self/stat").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    let mut map = memory_map(&stat).ok_or(Errno::INVAL)?;
+    // One read: the kernel composes the line, which takes it longer than the rest of this function, at each.
+    let mut line = [0; 1024];
+    let length = rustix::io::read(open_read("/proc/self/stat")?, &mut line)?;
+    let mut map = memory_map(&line[..length]).ok_or(Errno::INVAL)?;
     // SAFETY: brk(2) with address 0 changes nothing and answers the current end of the heap.
     map.brk = unsafe { libc::syscall(libc::SYS_brk, 0) } as u64;
     map.exe_fd = image.as_fd().as_raw_fd() as u32;
