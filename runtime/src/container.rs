@@ -9,6 +9,7 @@ pub mod observe;
 pub mod plans;
 pub mod start;
 mod undo;
+mod view;
 
 use crate::hooks;
 use crate::state::Record;

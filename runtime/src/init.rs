@@ -64,6 +64,9 @@ pub(crate) enum Error {
     /// See [`terminal::Error`].
     #[error(transparent)]
     Terminal(#[from] terminal::Error),
+    /// See [`crate::foreground::Error`].
+    #[error(transparent)]
+    Signals(#[from] crate::foreground::Error),
     /// The parent is gone: there is nobody to tell and nothing to go on for.
     #[error(transparent)]
     Parent(#[from] crate::sync::Error),
@@ -97,7 +100,7 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     let plans = kit.plans;
     // A container that is being made must not outlive its maker; the socket tells too, but only when we next look.
     step::die_with_parent()?;
-    Signals::unblock_in_child();
+    Signals::unblock_in_child()?;
     let mut pid = match (&plans.namespaces.hop, kit.wait_first) {
         (Some(hop), _) => hop::take(kit, hop)?,
         (None, true) => expect_proceed(&kit.channel)?,
@@ -106,6 +109,8 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     if plans.namespaces.hop.is_none() && plans.namespaces.makes(Kind::User) {
         step::become_root_inside(&plans.namespaces)?;
     }
+    // Until the exec this process holds descriptors of the host, and may share a pid namespace with other containers.
+    step::hide()?;
     step::own_session()?;
     step::join(&plans.namespaces, &kit.namespaces, &plans.namespaces.init_join)?;
     // Only now are all cgroups of this process those that the container is to see as its roots.
@@ -113,13 +118,13 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     step::set_names(plans)?;
     if plans.namespaces.makes(Kind::Network) {
         // As every runtime does: without a loopback device most programs are at a loss.
-        sys::network::raise_loopback().map_err(failed("bring the loopback device up"))?;
+        sys::network::raise_loopback().map_err(step::failed("bring the loopback device up"))?;
     }
     // While the host's /proc is still to be seen.
     process::before_root(&plans.process)?;
     let prepared = match kit.prepared.take() {
         Some(prepared) => prepared,
-        None => rootfs::prepare(&plans.rootfs, kit.bundle)?,
+        None => rootfs::prepare(&plans.rootfs, &kit.bundle.path)?,
     };
     let root = rootfs::build(&plans.rootfs, prepared, &kit.cgroup_view)?;
     if plans.stops_for_hooks() {
@@ -132,26 +137,33 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     set_up_terminal(kit, &root)?;
     root.enter(plans.no_pivot)?;
     root.seal()?;
+    // Before the limits of the program, which could keep us from reading the container's passwd.
+    let environment = process::environment::complete(&plans.process.environment, plans.process.identity.uid);
     process::enter(&plans.process)?;
     // Changing the user has cleared it (prctl(2), PR_SET_PDEATHSIG).
     step::die_with_parent()?;
-    let environment = process::environment::complete(&plans.process.environment, plans.process.identity.uid);
     let name = &plans.process.program.args[0];
     let file = process::program::find(name, plans.process.environment.path.as_deref())?;
     Ok(Ready { file, environment, pid })
 }
 
 fn set_up_terminal(kit: &mut Kit<'_>, root: &rootfs::Root) -> Result<(), Error> {
-    let Some(plan) = &kit.plans.terminal else { return Ok(()) };
+    if kit.plans.console == terminal::Console::None {
+        return Ok(());
+    }
     let pty = terminal::allocate(root.dir())?;
-    terminal::set_size(&pty, plan.size)?;
+    if let Some(size) = kit.plans.console_size {
+        pty.set_size(size)?;
+    }
+    pty.give_to(kit.plans.process.identity.uid)?;
     root.bind_console(pty.slave.as_fd())?;
-    match &kit.console {
-        Some(socket) => terminal::send_master(socket.as_fd(), pty.master.as_fd(), &pty.name())?,
+    match kit.console.take() {
+        Some(socket) => terminal::send_descriptor(socket.as_fd(), pty.master.as_fd(), terminal::MASTER_NAME)?,
         None => kit.channel.send_with(&Message::Master, pty.master.as_fd())?,
     }
-    kit.console = None;
-    Ok(terminal::make_controlling(pty)?)
+    // The master is somebody else's now.
+    drop(pty.make_controlling()?);
+    Ok(())
 }
 
 fn run_hooks(kit: &Kit<'_>, kind: hooks::Kind, environment: &[CString]) -> Result<(), Error> {
@@ -203,10 +215,14 @@ fn await_start(kit: &mut Kit<'_>) -> Result<Channel, Error> {
         return Ok(std::mem::replace(&mut kit.channel, Channel::pair()?.0));
     }
     let Some(listener) = kit.listener.take() else { step::exit(1) };
-    // The maker waits for nothing more: let it see the end.
-    kit.channel = Channel::pair()?.0;
+    // Nothing of the host is held while we wait, perhaps for days: what the caller passes on to the program comes
+    // first, then the listener, and all else is closed. Whatever owned it is not used again: this never returns.
+    let first = 3 + kit.plans.preserve;
+    let failed = || step::failed("keep only the socket for `start`");
+    let listener = sys::prctl::move_descriptor(listener.as_fd(), first).map_err(failed())?;
+    process::descriptors::close_from(first + 1)?;
     let channel = step::accept(&listener)?;
-    drop(listener);
+    sys::prctl::close_number(sys::prctl::number(&listener));
     expect_go(&channel)?;
     Ok(channel)
 }

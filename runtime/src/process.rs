@@ -4,9 +4,10 @@
 //! Order in the child, each with its reason:
 //! 1. [`before_root`] while the host's /proc is there: OOM score and session keyring;
 //! 2. the root changes;
-//! 3. [`enter`]: limits, scheduling, working directory, user, capabilities, `no_new_privs`;
-//! 4. [`environment::complete`] and [`program::find`], as the user and inside the root;
-//! 5. [`program::exec_alone`].
+//! 3. [`environment::complete`], inside the root but before the user's limits and rights can hide `/etc/passwd`;
+//! 4. [`enter`]: limits, scheduling, working directory, user, capabilities, `no_new_privs`;
+//! 5. [`program::find`], with the eyes of the user;
+//! 6. [`program::exec_alone`].
 //!
 //! In a new user namespace the child has lost the rights for raising limits and lowering the OOM score: there the
 //! parent calls [`from_outside`], and [`Plan::in_user_namespace`] makes the child leave both alone.

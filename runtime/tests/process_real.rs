@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::{Hook, Process};
+use oci_spec::runtime::{Hook, LinuxIdMapping, Process};
 use serde_json::{Value, json};
 use skiff::hooks::{self, Kind, Surroundings};
 use skiff::process::{self, Facts, UserNamespace, capabilities::Held, environment, program};
@@ -14,6 +14,12 @@ use skiff::process::{self, Facts, UserNamespace, capabilities::Held, environment
 const PROCESS: &str = "SKIFF_TEST_PROCESS";
 /// No standard signal (the lowest 31 bits) is blocked or ignored.
 const STANDARD_SIGNALS_ARE_DEFAULT: &str = "^Sig(Blk|Ign):.*[08]0{7}$";
+/// The mappings of the user namespace it is in already.
+const MAPPINGS: &str = "SKIFF_TEST_MAPPINGS";
+/// The root to change to, and a folder outside of it that leaks as descriptor [`LEAKED`].
+const ROOT: &str = "SKIFF_TEST_ROOT";
+const LEAK: &str = "SKIFF_TEST_LEAK";
+const LEAKED: i32 = 50;
 const KEYRING: &str = "SKIFF_TEST_KEYRING";
 
 /// Not a test but the child of the others: it becomes the program, or says why not.
@@ -34,18 +40,34 @@ fn become_the_program() {
 }
 
 fn into_program(process: &Process, keyring_of: Option<&str>) -> Result<(), process::Error> {
-    let held = Held::observe(process.capabilities().as_ref(), false).expect("capget works");
-    let user_namespace = UserNamespace::Caller;
+    let mappings = std::env::var(MAPPINGS).ok().map(|text| serde_json::from_str(&text).expect("the parent wrote it"));
+    let mappings: Option<Vec<LinuxIdMapping>> = mappings;
+    let held = Held::observe(process.capabilities().as_ref(), mappings.is_some()).expect("capget works");
+    let user_namespace = match &mappings {
+        Some(mappings) => UserNamespace::New { uids: mappings, gids: mappings },
+        None => UserNamespace::Caller,
+    };
     let facts = Facts { user_namespace, held, keyring_of, listen: None, personality: None };
     let (plan, warnings) = process::plan(process, &facts)?;
     for warning in warnings {
         eprintln!("{warning}");
     }
     process::before_root(&plan)?;
-    process::enter(&plan)?;
+    let _open_until_exec = std::env::var(ROOT).map(|root| leak_and_change_root(&root));
     let environment = environment::complete(&plan.environment, plan.identity.uid);
+    process::enter(&plan)?;
     let file = program::find(&plan.program.args[0], plan.environment.path.as_deref())?;
     Err(program::exec_alone(&file, &plan.program.args, &environment, 3))
+}
+
+/// Leaves a descriptor of the old root open as [`LEAKED`], and changes the root.
+fn leak_and_change_root(root: &str) -> std::os::fd::OwnedFd {
+    let folder = std::fs::File::open(std::env::var(LEAK).expect("set with the root")).expect("a folder");
+    let leaked = rustix::io::fcntl_dupfd_cloexec(folder, LEAKED).expect("a free number");
+    assert_eq!(std::os::fd::AsRawFd::as_raw_fd(&leaked), LEAKED);
+    rustix::process::chdir("/").expect("it is there");
+    rustix::process::chroot(root).expect("we are root");
+    leaked
 }
 
 /// Runs `sh -c script` in a process with `more` in its configuration; its exit code, output and errors.
@@ -59,10 +81,14 @@ fn spawn(more: &Value, keyring: Option<&str>) -> (i32, String, String) {
     let mut config = json!({"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/usr/bin:/bin"]});
     config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let mut command = Command::new(std::env::current_exe().expect("/proc is mounted"));
-    command.args(["--exact", "become_the_program", "--nocapture"]).env(PROCESS, config.to_string());
     if let Some(name) = keyring {
         command.env(KEYRING, name);
     }
+    become_program(&mut command, &config)
+}
+
+fn become_program(command: &mut Command, config: &Value) -> (i32, String, String) {
+    command.args(["--exact", "become_the_program", "--nocapture"]).env(PROCESS, config.to_string());
     let output = command.output().expect("this binary can be run");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
@@ -126,6 +152,27 @@ fn capabilities_that_cannot_be_granted_are_warned_about() {
 }
 
 #[test]
+fn a_user_namespace_grants_all_and_may_deny_groups() {
+    let in_namespace = |user: Value| {
+        let script = "grep CapEff /proc/self/status; id -u";
+        let effective = ["CAP_SYS_RESOURCE", "CAP_CHOWN"];
+        let config = json!({"user": user, "cwd": "/", "args": ["/bin/sh", "-c", script], "env": ["PATH=/bin:/usr/bin"],
+            "capabilities": {"bounding": effective, "permitted": effective, "effective": effective}});
+        // Who maps only itself must deny setgroups (user_namespaces(7)).
+        let mut command = Command::new("unshare");
+        command.args(["-U", "--map-root-user"]).arg(std::env::current_exe().expect("/proc is mounted"));
+        command.env(MAPPINGS, r#"[{"containerID":0,"hostID":0,"size":1}]"#);
+        become_program(&mut command, &config)
+    };
+    let found = in_namespace(json!({"uid": 0, "gid": 0}));
+    assert!(!found.2.contains("left out"), "{found:?}");
+    check(found, 0, &["0000000001000001\n0\n"]);
+    let denied = "cannot apply `process.user.additionalGids` (the user namespace denies setgroups; leave them out)";
+    check(in_namespace(json!({"uid": 0, "gid": 0, "additionalGids": [0]})), 1, &[denied]);
+    check(in_namespace(json!({"uid": 1, "gid": 0})), 1, &["`process.user.uid` is 1, which is not mapped in"]);
+}
+
+#[test]
 fn the_session_keyring_is_its_own() {
     let Ok(_) = std::fs::metadata("/proc/keys") else { return };
     let look = json!({"args": ["/bin/sh", "-c", "grep _ses.skiff-real /proc/keys"]});
@@ -166,12 +213,23 @@ fn the_working_directory_is_entered_and_made() {
         1,
         &["cannot enter `process.cwd` `/etc/passwd`: Not a directory"],
     );
-    check(
-        shell("pwd", json!({"cwd": "/proc/self/cwd/made"})),
-        1,
-        &["cannot create `process.cwd` `/proc/self/cwd/made`"],
-    );
-    assert!(!std::path::Path::new("made").exists(), "a directory was made over a magic link");
+}
+
+#[test]
+fn a_working_directory_outside_of_the_root_is_refused() {
+    let host = tempfile::tempdir().expect("a folder");
+    let root = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(root.path().join("proc")).expect("a folder");
+    for below in ["", "/new"] {
+        let script = format!("mount -t proc proc '{0}/proc' && exec \"$0\" \"$@\"", root.path().display());
+        let cwd = format!("/proc/self/fd/{LEAKED}{below}");
+        let config = json!({"user": {}, "cwd": cwd, "args": ["/bin/true"]});
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script]).arg(std::env::current_exe().expect("/proc is mounted"));
+        command.env(ROOT, root.path()).env(LEAK, host.path());
+        check(become_program(&mut command, &config), 1, &["is outside of the container's root"]);
+    }
+    assert_eq!(std::fs::read_dir(host.path()).expect("readable").count(), 0, "a folder was made on the host");
 }
 
 #[test]

@@ -224,6 +224,7 @@ fn health(before: &[(u64, String)], after: &[(u64, String)]) -> bool {
     assert_eq!(heap.iter().map(String::len).sum::<usize>(), 80_000);
     std::panic::set_hook(Box::new(|_| ()));
     let caught = cfg!(panic = "abort") || std::panic::catch_unwind(|| panic!("{}", heap.len())).is_err();
+    #[allow(clippy::disallowed_methods, reason = "threads must work after the swap, too")]
     let thread = std::thread::spawn(|| LOCAL.with(Cell::get)).join().unwrap();
     caught && thread == 3 && LOCAL.with(Cell::get) == 4
 }

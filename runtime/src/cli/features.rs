@@ -13,7 +13,7 @@ pub(super) fn features() -> anyhow::Result<ExitCode> {
 }
 
 fn document() -> Value {
-    let mut options = rootfs::known_options();
+    let mut options = rootfs::options::known();
     options.sort_unstable();
     let capabilities: Vec<String> = {
         let mut all: Vec<String> = caps::all().iter().map(ToString::to_string).collect();

@@ -26,7 +26,8 @@ pub(super) fn run(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
     let pid = made.pid;
     let (entry, record, master) = made.unlock();
     let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
-    let code = foreground::wait(pid, signals, master)?;
+    let proxy = master.map(foreground::Proxy::start).transpose()?;
+    let code = foreground::wait(pid, &signals, proxy)?;
     if !options.keep {
         delete::after_end(&entry, &record).with_context(|| format!("cleaning up after container `{}`", record.id))?;
     }

@@ -2,10 +2,10 @@
 
 use super::plans::{Begin, Plans, Request, decide};
 use super::start::listen;
-use super::{maps, plans, undo};
+use super::{maps, plans, undo, view};
 use crate::cgroup::{self, Cgroup};
-use crate::config::{self, Bundle};
-use crate::foreground::{self, Signals};
+use crate::config;
+use crate::foreground;
 use crate::namespaces::Kind;
 use crate::state::{self, Entry, Lock, Phase, Record, Store};
 use crate::sync::{self, Channel, Message};
@@ -142,7 +142,7 @@ impl Made {
     /// # Errors
     /// [`Error::Talk`] when it is gone.
     pub fn go(&self) -> Result<(), Error> {
-        self.channel.send(&Message::Go).map_err(Error::Talk)
+        self.ours.channel.send(&Message::Go).map_err(Error::Talk)
     }
 
     /// Lets other commands at the container.
@@ -164,6 +164,8 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     for warning in warnings {
         log::warn(&warning);
     }
+    // Before anything says that this cgroup is ours: what is in it would be killed with the container.
+    cgroup::vacant(&plans.cgroup.0)?;
     let (entry, lock) = Store::open_or_make(store_root)?.claim(&request.id)?;
     let mut record = first_record(request, &loaded.spec, &plans);
     match make(&entry, &lock, &mut record, request, &plans) {
@@ -187,7 +189,7 @@ fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>(),
         phase: Phase::Creating,
         init: None,
-        cgroup: plans.cgroup.as_ref().map(|(location, _)| location.clone()),
+        cgroup: plans.cgroup.0.clone(),
         poststart: plans.poststart.clone(),
         // Kept only once hooks of the creation have run: what was never set up need not be torn down.
         poststop: Vec::new(),
@@ -207,13 +209,12 @@ fn make(
     let early = |error: Error| (error, None);
     // Written first, so that whatever a killed maker leaves can be found by it.
     entry.save(record).map_err(|error| early(error.into()))?;
-    let (kit, cgroup, channel) = equip(entry, record, request, plans).map_err(early)?;
-    let v2 = cgroup.as_ref().and_then(Cgroup::v2_dir);
+    let (kit, ours) = equip(entry, record, request, plans).map_err(early)?;
     let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
-    let side = sys_clone::clone(sys_clone::Request { flags, cgroup: v2, sibling: false });
+    let side = sys_clone::clone(sys_clone::Request { flags, cgroup: ours.cgroup.v2_dir(), sibling: false });
     let (pid, in_cgroup) = match side {
         Ok(Side::Child) => {
-            drop(channel);
+            drop(ours);
             lock.forget_in_child();
             init::run(kit)
         }
@@ -224,9 +225,9 @@ fn make(
     };
     let wait_first = kit.wait_first;
     drop(kit);
-    let mut maker = Maker { entry, record, request, plans, cgroup, channel, child: pid, master: None };
+    let mut maker = Maker { entry, record, request, plans, ours, child: pid, master: None };
     match maker.accompany(in_cgroup, wait_first) {
-        Ok(()) => Ok((maker.channel, maker.child, maker.master)),
+        Ok(()) => Ok((maker.ours.channel, maker.child, maker.master)),
         Err(error) => {
             let child = maker.child;
             Err((maker.explain(error), Some(child)))
@@ -234,32 +235,44 @@ fn make(
     }
 }
 
-/// Opens and makes all that init needs, before there is an init.
+/// What the parent keeps and init has no business with.
+struct Ours {
+    cgroup: Cgroup,
+    channel: Channel,
+    pidfd_socket: Option<OwnedFd>,
+}
+
+/// Opens and makes all that init and its parent need, before there is an init.
 fn equip<'a>(
     entry: &Entry,
     record: &Record,
     request: &'a Request,
     plans: &'a Plans,
-) -> Result<(init::Kit<'a>, Option<Cgroup>, Channel), Error> {
+) -> Result<(init::Kit<'a>, Ours), Error> {
     let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
     let root = rustix::process::geteuid().is_root();
     let prepared = if root { Some(rootfs::prepare(&plans.rootfs, &request.bundle.path)?) } else { None };
-    let console = request.console_socket.as_deref().map(terminal::connect_console_socket).transpose()?;
+    let console = match &plans.console {
+        terminal::Console::Socket(path) => Some(terminal::connect(path)?),
+        terminal::Console::None | terminal::Console::Proxy => None,
+    };
+    let pidfd_socket = request.pidfd_socket.as_deref().map(terminal::connect).transpose()?;
     let listener = if plans.begin == Begin::OnKnock {
         Some(listen(entry).map_err(|source| Error::Step { operation: "make the socket for `start`", source })?)
     } else {
         None
     };
     let namespaces = open_namespaces(plans)?;
-    let cgroup = plans.cgroup.as_ref().map(|(location, plan)| cgroup::create(location, plan)).transpose()?;
+    let (location, plan) = &plans.cgroup;
+    let cgroup = cgroup::create(location, plan)?;
     let wait_first = plans.namespaces.makes(Kind::User)
         || plans.process.in_user_namespace()
-        || plans.cgroup.as_ref().is_some_and(|(location, _)| location.joins_by_file());
+        || location.dirs.iter().any(|dir| dir.kind != cgroup::Kind::V2);
     let kit = init::Kit {
         plans,
         channel: inner,
         prepared,
-        cgroup_view: plans.cgroup.as_ref().map_or_else(Default::default, |(location, _)| location.view()),
+        cgroup_view: view::of(location),
         namespaces,
         wait_first,
         console,
@@ -267,7 +280,7 @@ fn equip<'a>(
         document: record.document(Status::Creating),
         bundle: &request.bundle,
     };
-    Ok((kit, cgroup, channel))
+    Ok((kit, Ours { cgroup, channel, pidfd_socket }))
 }
 
 fn open_namespaces(plans: &Plans) -> Result<Vec<OwnedFd>, Error> {
@@ -289,17 +302,14 @@ struct Maker<'a> {
     record: &'a mut Record,
     request: &'a Request,
     plans: &'a Plans,
-    cgroup: Option<Cgroup>,
-    channel: Channel,
+    ours: Ours,
     child: i32,
     master: Option<OwnedFd>,
 }
 
 impl Maker<'_> {
     fn accompany(&mut self, in_cgroup: bool, wait_first: bool) -> Result<(), Error> {
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.join(self.child, !in_cgroup)?;
-        }
+        self.ours.cgroup.join(self.child, !in_cgroup)?;
         if self.plans.namespaces.hop.is_none() && self.plans.namespaces.makes(Kind::User) {
             maps::write(self.child, &self.plans.namespaces)?;
         }
@@ -310,9 +320,7 @@ impl Maker<'_> {
             self.proceed()?;
         }
         // While init mounts. Nothing of the container's runs yet that a limit could be late for.
-        if let (Some(cgroup), Some((_, plan))) = (&self.cgroup, &self.plans.cgroup) {
-            cgroup.apply(plan)?;
-        }
+        self.ours.cgroup.apply(&self.plans.cgroup.1)?;
         self.listen_until_ready()?;
         self.finish()
     }
@@ -328,19 +336,19 @@ impl Maker<'_> {
     }
 
     fn proceed(&self) -> Result<(), Error> {
-        self.channel.send(&Message::Proceed(self.child)).map_err(Error::Talk)
+        self.ours.channel.send(&Message::Proceed(self.child)).map_err(Error::Talk)
     }
 
     fn listen_until_ready(&mut self) -> Result<(), Error> {
         loop {
-            match self.channel.recv().map_err(Error::Talk)? {
+            match self.ours.channel.recv().map_err(Error::Talk)? {
                 (Message::Ready, _) => return Ok(()),
                 (Message::Map, _) => {
                     maps::write(self.child, &self.plans.namespaces)?;
                     self.proceed()?;
                 }
                 (Message::Pid(pid), _) => {
-                    foreground::reap(self.child);
+                    super::kill::reap(self.child);
                     self.child = pid;
                 }
                 (Message::AtHooks, _) => {
@@ -375,10 +383,8 @@ impl Maker<'_> {
     /// The last limits, the record, and what callers wait for. The memory limit comes now, so that what init needed
     /// while it mounted is not held against the container.
     fn finish(&mut self) -> Result<(), Error> {
-        if let (Some(cgroup), Some((_, plan))) = (&self.cgroup, &self.plans.cgroup) {
-            cgroup.apply_devices(plan)?;
-            cgroup.apply_memory(plan)?;
-        }
+        self.ours.cgroup.apply_devices(&self.plans.cgroup.1)?;
+        self.ours.cgroup.apply_memory(&self.plans.cgroup.1)?;
         self.record.poststop.clone_from(&self.plans.poststop);
         self.record.init = Some(self.identify()?);
         self.record.phase = Phase::Made;
@@ -386,8 +392,9 @@ impl Maker<'_> {
         if let Some(path) = &self.request.pid_file {
             write_pid_file(path, self.child).map_err(|source| Error::PidFile { path: path.clone(), source })?;
         }
-        if let Some(path) = &self.request.pidfd_socket {
-            foreground::pidfd::hand_over(path, self.child)?;
+        if let Some(socket) = &self.ours.pidfd_socket {
+            let pidfd = foreground::pidfd::open(self.child)?;
+            foreground::pidfd::send_to_socket(socket, pidfd.as_fd(), "container")?;
         }
         Ok(())
     }
@@ -398,7 +405,7 @@ impl Maker<'_> {
         if !silent {
             return error;
         }
-        let killed = self.plans.cgroup.as_ref().is_some_and(|(location, _)| cgroup::oom_kills(location) > 0);
+        let killed = cgroup::oom_kills(&self.plans.cgroup.0).is_ok_and(|kills| kills > 0);
         let hint = if killed { ": out of memory; raise `linux.resources.memory.limit`" } else { "" };
         Error::Died { hint }
     }

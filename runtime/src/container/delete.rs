@@ -116,10 +116,8 @@ pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<(), Error> {
             Err(source) => return Err(Error::Kill { id: id(), pid: init.pid, source }),
         }
     }
-    if let Some(location) = &record.cgroup {
-        let removed = cgroup::kill(location).and_then(|()| cgroup::remove(location));
-        removed.map_err(|source| Error::Cgroup { id: id(), source })?;
-    }
+    let removed = cgroup::kill(&record.cgroup, libc::SIGKILL).and_then(|()| cgroup::remove(&record.cgroup));
+    removed.map_err(|source| Error::Cgroup { id: id(), source })?;
     poststop(record);
     Ok(entry.remove()?)
 }

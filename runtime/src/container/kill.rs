@@ -5,7 +5,7 @@ use crate::cgroup;
 use crate::state::{self, Entry, Identity};
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use skiff_contract::status::Status;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,11 +37,13 @@ pub enum Error {
     /// `--all` without a cgroup to look into.
     #[error("container `{0}` has no cgroup, so its processes are not known; leave out --all")]
     NoCgroup(String),
-    /// The processes of the cgroup cannot be listed.
-    #[error("the processes of container `{id}` cannot be listed")]
-    List {
+    /// The processes of the cgroup cannot be reached.
+    #[error("signal {signal} cannot be sent to the processes of container `{id}`")]
+    Cgroup {
         /// The container.
         id: String,
+        /// The signal's number.
+        signal: i32,
         /// What the room says.
         #[source]
         source: cgroup::Error,
@@ -70,14 +72,10 @@ pub fn kill(entry: &Entry, signal: i32, whom: Whom) -> Result<(), Error> {
     let id = || entry.id().to_string();
     let not_running = || Error::NotRunning { id: id(), status: seen.status };
     if whom == Whom::All {
-        let location = seen.record.cgroup.as_ref().ok_or_else(|| Error::NoCgroup(id()))?;
-        for pid in cgroup::procs(location).map_err(|source| Error::List { id: id(), source })? {
-            match sys::kill::by_pid(pid, signal) {
-                Err(source) if !sys::kill::is_gone(&source) => return Err(Error::Send { id: id(), pid, signal, source }),
-                _ => {}
-            }
+        if seen.record.cgroup.dirs.is_empty() {
+            return Err(Error::NoCgroup(id()));
         }
-        return Ok(());
+        return cgroup::kill(&seen.record.cgroup, signal).map_err(|source| Error::Cgroup { id: id(), signal, source });
     }
     let init = match (&seen.record.init, seen.status) {
         (Some(init), Status::Created | Status::Running | Status::Paused) => init,
@@ -126,6 +124,12 @@ fn handle(process: &Identity) -> io::Result<Handle> {
         Err(rustix::io::Errno::SRCH) => Ok(Handle::Gone),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Reaps one child of ours that ends or has ended.
+pub(super) fn reap(pid: i32) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    while let Err(rustix::io::Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
 }
 
 /// How often a process is looked at where the kernel cannot wake us.

@@ -21,7 +21,7 @@ pub fn look(entry: &Entry) -> Result<Seen, Error> {
     let alive = record.init.as_ref().is_some_and(crate::state::Identity::is_alive);
     let waiting = entry.is_waiting();
     // A cgroup that cannot be read is not known to be frozen; the process is known to live.
-    let frozen = alive && !waiting && record.cgroup.as_ref().is_some_and(cgroup::is_frozen);
+    let frozen = alive && !waiting && cgroup::is_frozen(&record.cgroup).unwrap_or(false);
     let status = record.status(crate::state::Observed { alive, waiting, frozen });
     Ok(Seen { record, status })
 }

@@ -5,7 +5,7 @@ use crate::cgroup::{self, Location};
 use crate::config::{Bundle, Loaded};
 use crate::namespaces::{self, Kind};
 use crate::{hooks, process, rootfs, terminal};
-use oci_spec::runtime::{Hook, Hooks, Spec};
+use oci_spec::runtime::{Hook, Spec};
 use skiff_contract::id::ContainerId;
 use std::path::PathBuf;
 
@@ -50,8 +50,8 @@ pub enum Begin {
 pub struct Plans {
     /// Which namespaces, how.
     pub namespaces: namespaces::Plan,
-    /// Where the cgroup is and what is written to it.
-    pub cgroup: Option<(Location, cgroup::Plan)>,
+    /// Where the cgroups are, nowhere when they are disabled, and what is written to them.
+    pub cgroup: (Location, cgroup::Plan),
     /// Mounts, devices, masks.
     pub rootfs: rootfs::Plan,
     /// User, capabilities, limits, program.
@@ -60,8 +60,10 @@ pub struct Plans {
     pub hostname: Option<String>,
     /// `domainname`
     pub domainname: Option<String>,
-    /// `process.terminal` and who gets its master end.
-    pub terminal: Option<terminal::Plan>,
+    /// `process.terminal`, and who gets its master end.
+    pub console: terminal::Console,
+    /// `process.consoleSize`
+    pub console_size: Option<terminal::Size>,
     /// prestart and createRuntime, in this order.
     pub runtime_hooks: Vec<(hooks::Kind, Vec<Hook>)>,
     /// createContainer
@@ -112,9 +114,6 @@ pub enum Error {
     /// Only root may make a container without a user namespace.
     #[error("not running as root: without a new `user` namespace in linux.namespaces only root can make a container; run as root, or begin with `skiff spec --rootless`")]
     NotRoot,
-    /// `linux.resources` without a cgroup.
-    #[error("`linux.resources` asks for limits, but cgroups are disabled (--cgroup-manager=disabled); remove the limits or the flag")]
-    LimitsWithoutCgroup,
     /// Which capabilities there are to give cannot be found out.
     #[error("cannot read the capabilities of this process")]
     Capabilities(#[source] std::io::Error),
@@ -137,12 +136,13 @@ pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>)
     warnings.splice(0..0, loaded.warnings.iter().cloned());
     let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
     let plans = Plans {
-        cgroup: plan_cgroup(request, spec, &namespaces)?,
-        rootfs: rootfs::plan(spec, &rootfs_facts(spec, &namespaces))?,
+        cgroup: plan_cgroup(request, spec)?,
+        rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces))?,
         process,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
-        terminal: plan_terminal(request, spec)?,
+        console: plan_console(request, spec)?,
+        console_size: spec.process().as_ref().map(terminal::size).transpose()?.flatten(),
         runtime_hooks: runtime_hooks.map(|kind| (kind, hooks_of(kind))).into_iter().filter(|it| !it.1.is_empty()).collect(),
         create_container: hooks_of(hooks::Kind::CreateContainer),
         start_container: hooks_of(hooks::Kind::StartContainer),
@@ -180,40 +180,32 @@ fn plan_process(
     Ok(process::plan(process, &facts)?)
 }
 
-fn plan_cgroup(
-    request: &Request,
-    spec: &Spec,
-    namespaces: &namespaces::Plan,
-) -> Result<Option<(Location, cgroup::Plan)>, Error> {
+fn plan_cgroup(request: &Request, spec: &Spec) -> Result<(Location, cgroup::Plan), Error> {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    if request.no_cgroup {
-        let limits = resources.is_some_and(cgroup::asks_for_limits);
-        return if limits { Err(Error::LimitsWithoutCgroup) } else { Ok(None) };
-    }
-    let host = cgroup::Host::detect()?;
-    let path = linux.and_then(|linux| linux.cgroups_path().as_deref()).filter(|path| !path.as_os_str().is_empty());
-    let location = cgroup::locate(&host, path, request.id.as_str())?;
-    let plan = cgroup::plan(resources, &host, namespaces.has(Kind::User))?;
-    Ok(Some((location, plan)))
+    let host = if request.no_cgroup { cgroup::Host::disabled() } else { cgroup::Host::detect(resources)? };
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let location = cgroup::find(&host, path, request.id.as_str())?;
+    // A user who is not root may make no device rules, and no device nodes for them to be about.
+    let root = rustix::process::geteuid().is_root();
+    let control = if root { cgroup::DeviceControl::Enforce } else { cgroup::DeviceControl::Skip };
+    let plan = cgroup::plan(resources, &host, control)?;
+    Ok((location, plan))
 }
 
-fn rootfs_facts(spec: &Spec, namespaces: &namespaces::Plan) -> rootfs::Facts {
+fn rootfs_facts(namespaces: &namespaces::Plan) -> rootfs::Facts {
     rootfs::Facts {
         user_namespace: namespaces.has(Kind::User),
+        mount_namespace: namespaces.has(Kind::Mount),
         ipc_namespace: namespaces.has(Kind::Ipc),
         network_namespace: namespaces.has(Kind::Network),
         uts_namespace: namespaces.has(Kind::Uts),
         cgroup_namespace: namespaces.has(Kind::Cgroup),
-        terminal: spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
     }
 }
 
-fn plan_terminal(request: &Request, spec: &Spec) -> Result<Option<terminal::Plan>, Error> {
-    let holder = match request.begin {
-        Begin::Foreground => terminal::Holder::Foreground,
-        Begin::OnKnock | Begin::Detached => terminal::Holder::Socket,
-    };
-    let process = spec.process().as_ref();
-    Ok(terminal::plan(process, holder, request.console_socket.is_some())?)
+fn plan_console(request: &Request, spec: &Spec) -> Result<terminal::Console, Error> {
+    let wanted = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    let detached = request.begin != Begin::Foreground;
+    Ok(terminal::plan(wanted, request.console_socket.as_deref(), detached)?)
 }

@@ -1,8 +1,9 @@
 //! Unmaking what a failed `create` made. The failure is what the caller hears of; what cannot be unmade is a warning.
 
 use super::delete::destroy;
+use super::kill::reap;
 use crate::state::{self, Entry, Record};
-use crate::{foreground, log, sys};
+use crate::{log, sys};
 use std::path::Path;
 
 /// Unmakes a container that could not be made. `child` is its first process, which is ours to reap.
@@ -10,7 +11,7 @@ pub(super) fn undo(entry: &Entry, record: &mut Record, child: Option<i32>, pid_f
     if let Some(pid) = child {
         // It is a child that nobody has reaped, so the number is still its own.
         let _already_dead = sys::kill::by_pid(pid, libc::SIGKILL);
-        foreground::reap(pid);
+        reap(pid);
         record.init = None;
     }
     if let (Some(path), state::Phase::Made) = (pid_file, record.phase) {

@@ -28,6 +28,12 @@ pub(super) fn outlive_parent() -> Result<(), Error> {
         .map_err(|errno| failed("untie the life of the container from its maker's")(errno.into()))
 }
 
+/// Keeps others from /proc/PID of this process (PR_SET_DUMPABLE of prctl(2)); the exec brings the usual back.
+pub(super) fn hide() -> Result<(), Error> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|errno| failed("hide from other containers")(errno.into()))
+}
+
 /// A session of its own, so that no signal of a terminal of the caller's reaches the container.
 pub(super) fn own_session() -> Result<(), Error> {
     rustix::process::setsid().map(|_| ()).map_err(|errno| failed("make a session (setsid)")(errno.into()))

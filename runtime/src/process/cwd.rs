@@ -2,11 +2,10 @@
 //! below the container's root, which a name like `/proc/self/fd/7` would leave (CVE-2024-21626).
 
 use std::ffi::CString;
-use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 
 use super::Error;
@@ -45,7 +44,6 @@ pub fn enter(cwd: &Path) -> Result<Entry, Error> {
         Err(Errno::ACCESS | Errno::PERM) => Ok(Entry::NeedsUser),
         Err(Errno::NOENT) => {
             create(cwd)?;
-            enter_as_user(cwd)?;
             Ok(Entry::Entered)
         }
         Err(errno) => Err(Error::Cwd { path: cwd.to_owned(), source: errno.into() }),
@@ -73,12 +71,22 @@ pub fn verify(cwd: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes the directory below the root of this process. The path library refuses the magic links of a procfs, over
-/// which plain mkdir(2) would leave the container.
+/// Makes what is missing of the directory, and enters it. It goes there step by step and makes nothing before the
+/// kernel has said that the place is below our root: over a magic link of a procfs, plain mkdir(2) would make folders
+/// on the host.
 fn create(cwd: &Path) -> Result<(), Error> {
-    let failed = |source| Error::CreateCwd { path: cwd.to_owned(), source: Box::new(source) };
-    let root = pathrs::Root::open("/").map_err(failed)?;
-    let _only_its_existence_matters = root.mkdir_all(cwd, &Permissions::from_mode(0o755)).map_err(failed)?;
+    let failed = |errno: Errno| Error::CreateCwd { path: cwd.to_owned(), source: errno.into() };
+    // The folders get mode 0755 whatever the caller's umask is; the container's own is set when its user is.
+    let _replaced_soon = rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    for component in cwd.components() {
+        match rustix::process::chdir(component.as_os_str()) {
+            Ok(()) => continue,
+            Err(Errno::NOENT) => verify(cwd)?,
+            Err(errno) => return Err(failed(errno)),
+        }
+        rustix::fs::mkdirat(CWD, component.as_os_str(), Mode::from_raw_mode(0o755)).map_err(failed)?;
+        rustix::process::chdir(component.as_os_str()).map_err(failed)?;
+    }
     Ok(())
 }
 

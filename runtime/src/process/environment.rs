@@ -100,7 +100,9 @@ fn read_passwd() -> Option<Vec<u8>> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
-    let mut text = Vec::new();
+    // Room for all of it and one byte more, which tells the end: one read(2) each.
+    let size = u64::try_from(stat.st_size).unwrap_or(0).min(PASSWD_LIMIT);
+    let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     let _length = File::from(file).take(PASSWD_LIMIT).read_to_end(&mut text).ok()?;
     Some(text)
 }

@@ -90,9 +90,9 @@ pub enum Error {
     CreateCwd {
         /// The directory.
         path: PathBuf,
-        /// What the path library said.
+        /// What the kernel said.
         #[source]
-        source: Box<pathrs::error::Error>,
+        source: io::Error,
     },
     /// The working directory is not below the container's root (CVE-2024-21626).
     #[error("`process.cwd` `{path}` is outside of the container's root: possible breakout, refusing to start")]

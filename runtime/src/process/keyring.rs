@@ -30,8 +30,8 @@ pub fn plan(id: &str, in_user_namespace: bool) -> Result<Keyring, Error> {
     Ok(Keyring { name, permissions: DEFAULT_PERMISSIONS | search })
 }
 
-/// Joins the keyring. Kernels without keyrings and sandboxes that forbid them are passed over, as runc and crun do:
-/// there the inherited keyring cannot be searched either.
+/// Joins the keyring. Kernels without keyrings and sandboxes that forbid them (the filter of an outer container, whose
+/// child inherits the ban) are passed over: the keyring is a second lock, as it is for runc, and not the first.
 ///
 /// # Errors
 /// Any other refusal (`EDQUOT`: too many keys).

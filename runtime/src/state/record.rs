@@ -41,8 +41,8 @@ pub struct Record {
     pub phase: Phase,
     /// The first process of the container, once there is one.
     pub init: Option<Identity>,
-    /// Where the container's cgroup is, for `kill` and `delete`; none with `--cgroup-manager=disabled`.
-    pub cgroup: Option<Location>,
+    /// Where the container's cgroups are, for `kill` and `delete`; nowhere with `--cgroup-manager=disabled`.
+    pub cgroup: Location,
     /// Run by `start`. Kept here because the bundle may have changed or gone by then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
@@ -108,7 +108,7 @@ mod tests {
             annotations: BTreeMap::new(),
             phase,
             init: Some(Identity { pid: 5, start_time: 1, boot_id: "x".into() }),
-            cgroup: None,
+            cgroup: Location::default(),
             poststart: Vec::new(),
             poststop: Vec::new(),
         }
