@@ -2,3 +2,5 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod lifecycle;
+mod mounts;
+mod process;
