@@ -1,6 +1,13 @@
 //! The OCI runtime on a real kernel: one file per topic, the same bundles through every runtime that is installed.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod devices;
+mod hooks;
 mod lifecycle;
 mod mounts;
+mod namespaces;
 mod process;
+mod protected_paths;
+mod rootfs;
+mod sysctl;
+mod terminal;

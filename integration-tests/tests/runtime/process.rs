@@ -110,7 +110,10 @@ fn environment_is_the_configs_and_nothing_else() {
 #[test]
 fn home_comes_from_passwd_when_unset() {
     for (uid, expected) in [(0, "/root"), (1000, "/home/adm"), (4242, "/")] {
-        let no_home = [(Kind::Reference, "libcontainer has its own idea of HOME")];
+        let no_home = [
+            (Kind::Reference, "libcontainer has its own idea of HOME"),
+            (Kind::Crun, "crun sets none for a user that passwd does not know"),
+        ];
         let bundle = process(Bundle::script("echo $HOME"), |process| process["user"]["uid"] = json!(uid));
         if let Some(seen) = same(&no_home, &bundle, as_is) {
             assert_eq!(seen.trim_end(), expected);
@@ -283,12 +286,11 @@ fn personality_is_set() {
 
 #[test]
 fn no_descriptor_leaks_into_the_container() {
-    // The 3 is the folder that `ls` reads.
-    let bundle = Bundle::script("cd /proc/self/fd && ls -1 | sort -n | tr '\\n' ' '");
+    let bundle = Bundle::new().args(&["/bin/ls", "/proc/self/fd"]);
     each(&[], |runtime| {
         let container = runtime.container(&bundle);
         let shell = ["sh", "-c", "exec 5</etc/passwd 7</ 9</etc; exec \"$@\"", "sh"];
-        assert_eq!(container.run_under(&shell, &[]).run().ok(), "0 1 2 3 ");
+        assert_eq!(container.run_under(&shell, &[]).run().ok(), "0\n1\n2\n3\n", "3 is the folder that ls reads");
     });
 }
 
@@ -318,7 +320,7 @@ fn preserving_a_descriptor_that_is_not_open_is_refused() {
 
 #[test]
 fn listen_fds_are_passed_with_listen_pid_1() {
-    each(&[(Kind::Reference, "needs LISTEN_PID of its own")], |runtime| {
+    each(&[(Kind::Reference, "needs LISTEN_PID of its own"), (Kind::Crun, "crun 1.8 sets no LISTEN_PID")], |runtime| {
         let bundle = Bundle::script("cat <&3; echo $LISTEN_FDS $LISTEN_PID");
         fs::write(bundle.path().join("a"), "three\n").unwrap();
         let container = runtime.container(&bundle);
@@ -333,7 +335,11 @@ fn listen_fds_are_passed_with_listen_pid_1() {
 fn session_and_signals_are_clean() {
     // A runtime blocks signals to forward them and may ignore SIGPIPE; the program must get none of it.
     let bundle = Bundle::new().args(&["/bin/grep", "-E", "^(SigBlk|SigIgn|NSsid|NSpgid):", "/proc/self/status"]);
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = |text: &str| {
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        // 32 and 33 are glibc's own; posix_spawn(3) of the tests ignores them.
+        words.replace("0000000080000000", "0000000000000000").replace("0000000180000000", "0000000000000000")
+    };
     let exemption = [(Kind::Reference, "Rust's ignored SIGPIPE is inherited by its containers")];
     let lines = same(&exemption, &bundle, words);
     if let Some(seen) = lines {
