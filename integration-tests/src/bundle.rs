@@ -34,7 +34,8 @@ impl Bundle {
     /// A bundle whose program is `/bin/true`.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let id = format!("skt-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // The letter at the end keeps one id from being the beginning of another.
+        let id = format!("skt-{}-{}x", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::Builder::new().prefix(&format!("{id}-")).tempdir().expect("temporary folder");
         // Users other than root walk through it, in user namespaces and as the rootless user.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("own folder");

@@ -102,6 +102,13 @@ impl Runtime {
         Self::wanted().into_iter().next().expect("SKIFF_RUNTIMES names a runtime that is installed")
     }
 
+    /// The same runtime from a copy of its program in `folder`, for tests that attack the program.
+    pub fn copied_to(&self, folder: &Path) -> Self {
+        let copy = folder.join(self.kind.name());
+        std::fs::copy(&self.binary, &copy).expect("own folder");
+        Self::with_binary(self.kind, copy)
+    }
+
     fn with_binary(kind: Kind, binary: PathBuf) -> Self {
         let state = tempfile::Builder::new().prefix("skt-state-").tempdir().expect("temporary folder");
         Self { kind, binary, state }

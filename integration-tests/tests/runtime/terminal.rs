@@ -99,15 +99,19 @@ fn a_terminal_needs_a_console_socket_and_the_other_way_round() {
 
 #[test]
 fn foreground_run_uses_the_callers_terminal_and_gives_it_back() {
-    each(&[(Kind::Reference, "proxies no terminal")], |runtime| {
-        let bundle = on_terminal("until [ \"$(stty size 2>/dev/null)\" = '41 99' ]; do sleep 0.01; done; echo ready; read line; echo got $line; exit 5");
+    let unsized_terminal = [(Kind::Reference, "proxies no terminal"), (Kind::Crun, "1.8 leaves the size at 0x0")];
+    each(&unsized_terminal, |runtime| {
+        let bundle = on_terminal("until [ \"$(stty size 2>/dev/null)\" = '41 99' ]; do sleep 0.01; done; echo ready; until [ \"$(stty size)\" = '20 50' ]; do sleep 0.01; done; echo resized; read line; echo got $line; exit 5");
         let (emulator, program) = terminal();
         tcsetwinsize(&program, Winsize { ws_row: 41, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let before = format!("{:?}", tcgetattr(&program).unwrap());
         let container = runtime.container(&bundle);
         let running = container.run_command(&[]).on_terminal(&program);
-        // Said only when the container's terminal has the caller's size (crun sets it a moment later).
+        // Said only when the container's terminal has the caller's size, however late it gets it.
         read_terminal(&emulator, Some("ready"));
+        tcsetwinsize(&program, Winsize { ws_row: 20, ws_col: 50, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        running.signal(rustix::process::Signal::WINCH);
+        read_terminal(&emulator, Some("resized"));
         rustix::io::write(&emulator, b"words\n").unwrap();
         read_terminal(&emulator, Some("got words"));
         running.wait().exits(5);
