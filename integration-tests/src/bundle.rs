@@ -16,8 +16,8 @@ const APPLETS: &[&str] = &[
     "ash", "awk", "cat", "chmod", "chown", "cp", "cut", "date", "dd", "df", "echo", "env", "expr", "false", "find",
     "getopt", "grep", "head", "hostname", "id", "ifconfig", "ionice", "ip", "kill", "ln", "ls", "mkdir", "mkfifo",
     "mknod", "mktemp", "mount", "mv", "nproc", "nsenter", "od", "ps", "pwd", "readlink", "realpath", "rm", "rmdir",
-    "sed", "seq", "setpriv", "setsid", "sh", "sleep", "sort", "stat", "stty", "sync", "tail", "taskset", "tee",
-    "test", "timeout", "touch", "tr", "true", "tty", "umount", "uname", "unshare", "wc", "xargs",
+    "sed", "seq", "setpriv", "setsid", "sh", "sleep", "sort", "stat", "stty", "sync", "tail", "taskset", "tee", "test",
+    "timeout", "touch", "tr", "true", "tty", "umount", "uname", "unshare", "wc", "xargs",
 ];
 
 /// A bundle in a temporary folder of its own, removed when dropped.
@@ -96,9 +96,12 @@ impl Bundle {
     pub fn user_namespace(self, first: u32) -> Self {
         let map = json!([{"containerID": 0, "hostID": first, "size": 65536}]);
         let owner = first.to_string();
-        crate::command::Invocation::new("chown", &["-hR", &format!("{owner}:{owner}"), &self.rootfs().to_string_lossy()])
-            .run()
-            .ok();
+        crate::command::Invocation::new(
+            "chown",
+            &["-hR", &format!("{owner}:{owner}"), &self.rootfs().to_string_lossy()],
+        )
+        .run()
+        .ok();
         self.namespace("user", None).edit(|config| {
             config["linux"]["uidMappings"] = map.clone();
             config["linux"]["gidMappings"] = map;

@@ -52,7 +52,9 @@ pub fn read(pid: u32, controller: &str, file: &str) -> String {
 /// Whether some hierarchy here has this controller.
 pub fn has(controller: &str) -> bool {
     match layout() {
-        Layout::Legacy => hierarchies().iter().any(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller)),
+        Layout::Legacy => {
+            hierarchies().iter().any(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
+        }
         Layout::Unified => {
             let list = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
             list.split_whitespace().any(|name| name == controller)

@@ -101,7 +101,8 @@ fn belongs(pid: i32, id: &str, bundle: &Path) -> bool {
     }
     let contains = |name: &str| read(name).windows(id.len()).any(|window| window == id.as_bytes());
     let bundle_id = bundle.file_name().and_then(|name| name.to_str()).and_then(|name| name.rsplit_once('-'));
-    let marked = bundle_id.is_some_and(|(bundle_id, _)| Path::new(&format!("/proc/{pid}/root")).join(marker(bundle_id)).exists());
+    let marked = bundle_id
+        .is_some_and(|(bundle_id, _)| Path::new(&format!("/proc/{pid}/root")).join(marker(bundle_id)).exists());
     marked || contains("cgroup") || contains("environ")
 }
 

@@ -1,4 +1,5 @@
-//! System calls made to fail, or to kill their caller, by `strace` injection.
+//! System calls made to fail, or to kill their caller, by `strace` injection. Always with `-D`: the program stays the
+//! caller's own child and is waited for, while the tracer goes on with the container that the program leaves.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +14,7 @@ pub fn available() -> bool {
 /// The words before a command line that make every `call` fail with `error`, in all its processes; `log` receives the
 /// trace.
 pub fn failing<'a>(injections: &'a [String], log: &'a str) -> Vec<&'a str> {
-    let mut words = vec!["strace", "-f", "-qq", "-o", log];
+    let mut words = vec!["strace", "-D", "-f", "-qq", "-o", log];
     for injection in injections {
         words.extend(["-e", injection.as_str()]);
     }
@@ -38,7 +39,8 @@ pub fn counts(log: &Path) -> BTreeMap<String, usize> {
     for line in text.lines() {
         let Some((pid, rest)) = line.split_once(char::is_whitespace) else { continue };
         let Some((name, _)) = rest.trim_start().split_once('(') else { continue };
-        let is_name = name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
+        let is_name =
+            name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
         if pid == first && is_name {
             *counts.entry(name.to_owned()).or_insert(0) += 1;
         }

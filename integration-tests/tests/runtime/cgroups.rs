@@ -201,7 +201,10 @@ fn block_device_throttles() {
             return;
         }
         let throttle = json!([{"major": major, "minor": minor, "rate": 1_048_576}]);
-        let bundle = limited(Bundle::sleeper(), &json!({"blockIO": {"throttleReadBpsDevice": throttle, "throttleWriteIOPSDevice": throttle}}));
+        let bundle = limited(
+            Bundle::sleeper(),
+            &json!({"blockIO": {"throttleReadBpsDevice": throttle, "throttleWriteIOPSDevice": throttle}}),
+        );
         let container = runtime.container(&bundle);
         container.run(&["--detach"]).ok();
         let pid = container.pid();
@@ -224,7 +227,11 @@ fn huge_pages() {
         return skip("no hugetlb controller");
     }
     let hybrid: &[Exemption] = if beside {
-        &[(Kind::Runc, "uses no controller of cgroup2 on a hybrid host"), (Kind::Crun, "as runc"), (Kind::Reference, "as runc")]
+        &[
+            (Kind::Runc, "uses no controller of cgroup2 on a hybrid host"),
+            (Kind::Crun, "as runc"),
+            (Kind::Reference, "as runc"),
+        ]
     } else {
         &[]
     };
@@ -251,7 +258,8 @@ fn huge_pages() {
 fn opens(runtime: &Runtime, rules: &Value, script: &str) -> String {
     let bundle = Bundle::script(script).edit(|config| {
         config["linux"]["resources"]["devices"] = rules.clone();
-        config["linux"]["devices"] = json!([{"path": "/dev/probe", "type": "c", "major": 10, "minor": 251, "fileMode": 0o666}]);
+        config["linux"]["devices"] =
+            json!([{"path": "/dev/probe", "type": "c", "major": 10, "minor": 251, "fileMode": 0o666}]);
     });
     runtime.run(&bundle).stdout
 }
@@ -370,7 +378,10 @@ fn what_the_kernel_refuses_names_the_file() {
         }
         for (resources, words) in [
             (json!({"cpu": {"cpus": "0-4095"}}), "cpuset.cpus"),
-            (json!({"cpu": {"quota": 1, "period": 100_000}}), if layout() == Layout::Unified { "cpu.max" } else { "cpu.cfs_quota_us" }),
+            (
+                json!({"cpu": {"quota": 1, "period": 100_000}}),
+                if layout() == Layout::Unified { "cpu.max" } else { "cpu.cfs_quota_us" },
+            ),
         ] {
             let bundle = limited(Bundle::new(), &resources);
             let container = runtime.container(&bundle);
@@ -382,7 +393,11 @@ fn what_the_kernel_refuses_names_the_file() {
 
 #[test]
 fn what_the_host_lacks_is_refused() {
-    let lenient = [(Kind::Runc, "1.1 leaves it out in silence"), (Kind::Crun, "not measured"), (Kind::Reference, "leaves it out")];
+    let lenient = [
+        (Kind::Runc, "1.1 leaves it out in silence"),
+        (Kind::Crun, "not measured"),
+        (Kind::Reference, "leaves it out"),
+    ];
     each(&lenient, |runtime| {
         let mut lacking = vec![(json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 3_145_728}]}), "3MB")];
         if !cgroups::has("net_cls") {
@@ -409,11 +424,15 @@ fn what_the_host_lacks_is_refused() {
 #[test]
 fn cgroup_manager_disabled_makes_no_group() {
     each(&[(Kind::Runc, "has no such manager"), (Kind::Reference, "has no such manager")], |runtime| {
-        let bundle = Bundle::sleeper().edit(|config| drop(config["linux"].as_object_mut().unwrap().remove("resources")));
+        let bundle =
+            Bundle::sleeper().edit(|config| drop(config["linux"].as_object_mut().unwrap().remove("resources")));
         runtime.write(&bundle);
         let container = runtime.container(&bundle);
         let path = bundle.path().to_string_lossy();
-        runtime.command(&["--cgroup-manager", "disabled", "run", "--detach", "--bundle", &path, &container.id]).run().ok();
+        runtime
+            .command(&["--cgroup-manager", "disabled", "run", "--detach", "--bundle", &path, &container.id])
+            .run()
+            .ok();
         assert_eq!(container.status(), "running");
         assert!(cgroup_folders(&container.id).is_empty());
         runtime.command(&["--cgroup-manager", "disabled", "delete", "--force", &container.id]).run().ok();

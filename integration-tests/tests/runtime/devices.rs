@@ -7,7 +7,9 @@ use skiff_integration_tests::runtime::Kind;
 
 #[test]
 fn default_nodes() {
-    let bundle = Bundle::script("cd /dev && for node in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u:%g' $node; done");
+    let bundle = Bundle::script(
+        "cd /dev && for node in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u:%g' $node; done",
+    );
     if let Some(seen) = same(&[], &bundle, as_is) {
         let expected = "null character special file 1:3 666 0:0\nzero character special file 1:5 666 0:0\n\
             full character special file 1:7 666 0:0\nrandom character special file 1:8 666 0:0\n\
@@ -18,9 +20,11 @@ fn default_nodes() {
 
 #[test]
 fn default_links() {
-    let bundle = Bundle::script("cd /dev && for name in fd stdin stdout stderr ptmx; do echo $name $(readlink $name); done");
+    let bundle =
+        Bundle::script("cd /dev && for name in fd stdin stdout stderr ptmx; do echo $name $(readlink $name); done");
     if let Some(seen) = same(&[], &bundle, as_is) {
-        let links = "fd /proc/self/fd\nstdin /proc/self/fd/0\nstdout /proc/self/fd/1\nstderr /proc/self/fd/2\nptmx pts/ptmx\n";
+        let links =
+            "fd /proc/self/fd\nstdin /proc/self/fd/0\nstdout /proc/self/fd/1\nstderr /proc/self/fd/2\nptmx pts/ptmx\n";
         assert_eq!(seen, links);
     }
 }
@@ -38,7 +42,8 @@ fn default_nodes_work() {
 fn nothing_else_of_the_hosts_dev() {
     let bundle = Bundle::script("ls /dev | sort | tr '\\n' ' '");
     // `core` is a link to /proc/kcore where that is; console only with a terminal.
-    let without_core = |text: &str| text.split_whitespace().filter(|name| *name != "core").collect::<Vec<_>>().join(" ");
+    let without_core =
+        |text: &str| text.split_whitespace().filter(|name| *name != "core").collect::<Vec<_>>().join(" ");
     if let Some(seen) = same(&[], &bundle, without_core) {
         assert_eq!(seen, "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero");
     }
@@ -79,7 +84,8 @@ fn a_configured_device_replaces_a_default_one() {
 fn a_device_outside_of_dev() {
     each(&[(Kind::Reference, "refuses it")], |runtime| {
         let bundle = Bundle::script("stat -c '%F %t:%T' /work/zero").writable().edit(|config| {
-            config["linux"]["devices"] = json!([{"path": "/work/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666}]);
+            config["linux"]["devices"] =
+                json!([{"path": "/work/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666}]);
         });
         assert_eq!(runtime.run(&bundle).ok(), "character special file 1:5\n");
     });
@@ -87,8 +93,10 @@ fn a_device_outside_of_dev() {
 
 #[test]
 fn devices_are_the_hosts_in_a_user_namespace() {
-    let bundle = Bundle::script("cd /dev && stat -c '%n %t:%T' null zero full random urandom tty && echo x >null && readlink ptmx")
-        .user_namespace(200_000);
+    let bundle = Bundle::script(
+        "cd /dev && stat -c '%n %t:%T' null zero full random urandom tty && echo x >null && readlink ptmx",
+    )
+    .user_namespace(200_000);
     if let Some(seen) = same(&[], &bundle, as_is) {
         assert_eq!(seen, "null 1:3\nzero 1:5\nfull 1:7\nrandom 1:8\nurandom 1:9\ntty 5:0\npts/ptmx\n");
     }

@@ -48,8 +48,12 @@ fn signals_are_passed_on() {
         let running = container.run_command(&[]).spawn();
         eventually("up", || running.stdout().contains("up").then_some(()));
         for (signal, name) in [
-            (Signal::TERM, "TERM"), (Signal::INT, "INT"), (Signal::HUP, "HUP"), (Signal::USR1, "USR1"),
-            (Signal::USR2, "USR2"), (Signal::QUIT, "QUIT"),
+            (Signal::TERM, "TERM"),
+            (Signal::INT, "INT"),
+            (Signal::HUP, "HUP"),
+            (Signal::USR1, "USR1"),
+            (Signal::USR2, "USR2"),
+            (Signal::QUIT, "QUIT"),
         ] {
             running.signal(signal);
             eventually(name, || running.stdout().contains(&format!("got {name}")).then_some(()));

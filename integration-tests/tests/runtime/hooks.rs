@@ -72,7 +72,10 @@ fn all_six_in_order_with_the_state_of_the_moment() {
         let lines = lines(&bundle);
         assert!(lines.contains(&"program".to_owned()));
         let start = lines.iter().position(|line| line.starts_with("startContainer")).unwrap();
-        assert!(lines.iter().position(|line| line == "program").unwrap() > start, "startContainer comes first: {lines:?}");
+        assert!(
+            lines.iter().position(|line| line == "program").unwrap() > start,
+            "startContainer comes first: {lines:?}"
+        );
         assert!(lines.contains(&"poststop stopped".to_owned()), "{lines:?}");
     });
 }
@@ -101,8 +104,12 @@ fn environment_and_arguments_are_the_hooks_own() {
         let bundle = Bundle::new();
         let copy = bundle.path().join("copy");
         // The first argument is argv[0], so the shell says it as $0.
-        let script = format!("{{ cat >/dev/null; /usr/bin/env | grep -vE '^(PWD|SHLVL|_|OLDPWD)='; echo \"$@\"; }} >{}", copy.display());
-        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script, "zero", "one", "two words"], "env": ["ONLY=this"]});
+        let script = format!(
+            "{{ cat >/dev/null; /usr/bin/env | grep -vE '^(PWD|SHLVL|_|OLDPWD)='; echo \"$@\"; }} >{}",
+            copy.display()
+        );
+        let hook =
+            json!({"path": "/bin/sh", "args": ["sh", "-c", script, "zero", "one", "two words"], "env": ["ONLY=this"]});
         let bundle = bundle.edit(|config| config["hooks"] = json!({"createRuntime": [hook]}));
         let container = runtime.container(&bundle);
         container.run_command(&[]).env("SECRET", "of the caller").run().ok();
@@ -116,8 +123,10 @@ fn several_hooks_run_in_their_order() {
     each(&[(Kind::Crun, "takes an unread state for a failure, now and then")], |runtime| {
         let bundle = Bundle::new();
         let log = log(&bundle);
-        let hook = |word: &str| json!({"path": "/bin/sh", "args": ["sh", "-c", format!("echo {word} >>{}", log.display())]});
-        let bundle = bundle.edit(|config| config["hooks"] = json!({"createRuntime": [hook("a"), hook("b"), hook("c")]}));
+        let hook =
+            |word: &str| json!({"path": "/bin/sh", "args": ["sh", "-c", format!("echo {word} >>{}", log.display())]});
+        let bundle =
+            bundle.edit(|config| config["hooks"] = json!({"createRuntime": [hook("a"), hook("b"), hook("c")]}));
         runtime.run(&bundle).ok();
         assert_eq!(lines(&bundle), ["a", "b", "c"]);
     });
@@ -193,8 +202,7 @@ fn a_failing_poststart_stops_the_container() {
     // runtime-spec 1.2, lifecycle 9, as 1.3 clarifies: error, stop, poststop.
     let old = [(Kind::Runc, "1.1 keeps to the older words"), (Kind::Crun, "1.8 warns"), (Kind::Reference, "warns")];
     each(&old, |runtime| {
-        let bundle = bundle_with(&[("poststart", "exit 7"), ("poststop", "")])
-            .args(&["/bin/sleep", "1000"]);
+        let bundle = bundle_with(&[("poststart", "exit 7"), ("poststop", "")]).args(&["/bin/sleep", "1000"]);
         let container = runtime.container(&bundle);
         let outcome = container.run(&[]);
         assert!(!outcome.succeeded() && !outcome.hung, "{outcome}");
@@ -242,17 +250,22 @@ fn a_hook_over_its_time_is_killed_and_is_an_error() {
 #[test]
 fn a_hook_that_is_not_there_or_not_absolute_is_refused() {
     each(&[(Kind::Reference, "leaves its folder")], |runtime| {
-        let missing = Bundle::new().edit(|config| config["hooks"] = json!({"createRuntime": [{"path": "/does/not/exist"}]}));
+        let missing =
+            Bundle::new().edit(|config| config["hooks"] = json!({"createRuntime": [{"path": "/does/not/exist"}]}));
         let container = runtime.container(&missing);
         container.run(&[]).fails_with(&["/does/not/exist"]);
         container.assert_gone();
     });
-    each(&[(Kind::Reference, "leaves its folder"), (Kind::Runc, "1.1 looks it up"), (Kind::Crun, "looks it up")], |runtime| {
-        let relative = Bundle::new().edit(|config| config["hooks"] = json!({"createRuntime": [{"path": "bin/true"}]}));
-        let container = runtime.container(&relative);
-        container.run(&[]).fails_with(&["bin/true"]);
-        container.assert_gone();
-    });
+    each(
+        &[(Kind::Reference, "leaves its folder"), (Kind::Runc, "1.1 looks it up"), (Kind::Crun, "looks it up")],
+        |runtime| {
+            let relative =
+                Bundle::new().edit(|config| config["hooks"] = json!({"createRuntime": [{"path": "bin/true"}]}));
+            let container = runtime.container(&relative);
+            container.run(&[]).fails_with(&["bin/true"]);
+            container.assert_gone();
+        },
+    );
 }
 
 #[test]

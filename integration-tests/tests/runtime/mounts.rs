@@ -80,7 +80,10 @@ const OPTIONS: &[(&[&str], &str)] = &[
 
 /// crun 1.8 does not let the later of two opposite options win; runc and mount(8) do.
 fn opposites(options: &[&str]) -> &'static [Exemption] {
-    let has_pair = ["suid", "dev", "exec"].iter().chain(&["rw"][usize::from(options.len() == 1)..]).any(|word| options.contains(word));
+    let has_pair = ["suid", "dev", "exec"]
+        .iter()
+        .chain(&["rw"][usize::from(options.len() == 1)..])
+        .any(|word| options.contains(word));
     if has_pair { &[(Kind::Crun, "crun 1.8 ignores the later of two opposite options")] } else { &[] }
 }
 
@@ -134,7 +137,8 @@ fn data_of_a_tmpfs() {
 fn tmpfs_takes_the_mode_of_what_it_covers() {
     // runc gives a tmpfs the mode of the folder below when no mode is asked.
     each(&[(Kind::Reference, "has the kernel's 1777"), (Kind::Crun, "has the kernel's 1777")], |runtime| {
-        let bundle = Bundle::script("stat -c %a /work").mount(json!({"destination": "/work", "type": "tmpfs", "source": "tmpfs"}));
+        let bundle = Bundle::script("stat -c %a /work")
+            .mount(json!({"destination": "/work", "type": "tmpfs", "source": "tmpfs"}));
         fs::set_permissions(bundle.rootfs().join("work"), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         assert_eq!(runtime.run(&bundle).ok(), "711\n");
     });
@@ -162,7 +166,8 @@ fn bind_of_a_folder_and_of_a_file() {
 #[test]
 fn bind_source_is_relative_to_the_bundle() {
     each(&[(Kind::Reference, "takes it relative to its own working directory")], |runtime| {
-        let bundle = Bundle::script("cat /mnt/inner").mount(json!({"destination": "/mnt", "source": "folder", "options": ["bind"]}));
+        let bundle = Bundle::script("cat /mnt/inner")
+            .mount(json!({"destination": "/mnt", "source": "folder", "options": ["bind"]}));
         fs::create_dir(bundle.path().join("folder")).unwrap();
         fs::write(bundle.path().join("folder/inner"), "inner\n").unwrap();
         assert_eq!(runtime.run(&bundle).ok(), "inner\n");
@@ -253,8 +258,12 @@ fn plain_attributes_do_not_recurse_and_r_attributes_do() {
 #[test]
 fn propagation_of_a_mount() {
     for (option, expected) in [
-        ("private", ""), ("rprivate", ""), ("shared", "shared"), ("rshared", "shared"),
-        ("unbindable", "unbindable"), ("runbindable", "unbindable"),
+        ("private", ""),
+        ("rprivate", ""),
+        ("shared", "shared"),
+        ("rshared", "shared"),
+        ("unbindable", "unbindable"),
+        ("runbindable", "unbindable"),
     ] {
         let mount = json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": [option]});
         let view = |text: &str| shows("/mnt")(text).rsplit_once(';').unwrap().1.to_owned();
@@ -315,7 +324,8 @@ fn relative_destination_is_below_the_root() {
 #[test]
 fn missing_mount_points_are_made() {
     each(&[(Kind::Crun, "crun sets the sticky bit on what it makes")], |runtime| {
-        let bundle = Bundle::script("stat -c '%a %u:%g' /work/a /work/a/b").mount(json!({"destination": "/work/a/b", "type": "tmpfs", "source": "tmpfs", "options": ["mode=700"]}));
+        let bundle = Bundle::script("stat -c '%a %u:%g' /work/a /work/a/b")
+            .mount(json!({"destination": "/work/a/b", "type": "tmpfs", "source": "tmpfs", "options": ["mode=700"]}));
         assert_eq!(runtime.run(&bundle).ok(), "755 0:0\n700 0:0\n");
     });
 }
@@ -323,7 +333,8 @@ fn missing_mount_points_are_made() {
 #[test]
 fn a_destination_through_a_link_stays_in_the_root() {
     each(&[], |runtime| {
-        let bundle = Bundle::script("cat /proc/self/mountinfo").mount(json!({"destination": "/link/deep", "type": "tmpfs", "source": "tmpfs"}));
+        let bundle = Bundle::script("cat /proc/self/mountinfo")
+            .mount(json!({"destination": "/link/deep", "type": "tmpfs", "source": "tmpfs"}));
         let outside = bundle.path().join("outside");
         fs::create_dir(&outside).unwrap();
         std::os::unix::fs::symlink(&outside, bundle.rootfs().join("link")).unwrap();

@@ -84,8 +84,9 @@ fn a_joined_pid_namespace_shows_its_processes() {
         let first = Bundle::new().args(&["/bin/sleep", "4242"]);
         let holder = runtime.container(&first);
         holder.run(&["--detach"]).ok();
-        let second = Bundle::script("tr '\\0' ' ' </proc/1/cmdline; test $$ != 1 && echo; grep ^NSpid /proc/$$/status | wc -w")
-            .namespace("pid", Some(&format!("/proc/{}/ns/pid", holder.pid())));
+        let second =
+            Bundle::script("tr '\\0' ' ' </proc/1/cmdline; test $$ != 1 && echo; grep ^NSpid /proc/$$/status | wc -w")
+                .namespace("pid", Some(&format!("/proc/{}/ns/pid", holder.pid())));
         let joined = runtime.container(&second);
         assert_eq!(joined.run(&[]).ok(), "/bin/sleep 4242 \n2\n");
         joined.assert_gone();
@@ -163,13 +164,16 @@ fn user_namespace_with_mappings() {
 
 #[test]
 fn user_namespace_with_several_ranges_and_a_user() {
-    let bundle = Bundle::script("cat /proc/self/uid_map | tr -s ' '; id -u; id -g; echo new >/work/new").writable().user_namespace(200_000).edit(|config| {
-        config["linux"]["uidMappings"] = json!([
-            {"containerID": 0, "hostID": 200_000, "size": 10},
-            {"containerID": 10, "hostID": 300_000, "size": 5000},
-        ]);
-        config["process"]["user"] = json!({"uid": 11, "gid": 12, "additionalGids": [13]});
-    });
+    let bundle = Bundle::script("cat /proc/self/uid_map | tr -s ' '; id -u; id -g; echo new >/work/new")
+        .writable()
+        .user_namespace(200_000)
+        .edit(|config| {
+            config["linux"]["uidMappings"] = json!([
+                {"containerID": 0, "hostID": 200_000, "size": 10},
+                {"containerID": 10, "hostID": 300_000, "size": 5000},
+            ]);
+            config["process"]["user"] = json!({"uid": 11, "gid": 12, "additionalGids": [13]});
+        });
     fs::set_permissions(bundle.rootfs().join("work"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     if let Some(seen) = same(&[(Kind::Reference, "EINVAL for several ranges")], &bundle, as_is) {
         assert_eq!(seen, " 0 200000 10\n 10 300000 5000\n11\n12\n");
@@ -219,7 +223,8 @@ fn a_user_without_rights_runs_a_rootless_container() {
 #[test]
 fn newuidmap_writes_the_mappings_of_a_user_without_rights() {
     let subordinate = fs::read_to_string("/etc/subuid").unwrap_or_default();
-    let Some(first) = subordinate.lines().find_map(|line| line.strip_prefix("1000:")?.split(':').next()?.parse::<u32>().ok())
+    let Some(first) =
+        subordinate.lines().find_map(|line| line.strip_prefix("1000:")?.split(':').next()?.parse::<u32>().ok())
     else {
         return skip("no subordinate ids for user 1000 in /etc/subuid (add `1000:100000:65536` there and in subgid)");
     };
@@ -263,18 +268,20 @@ fn give_away(bundle: &Bundle, state: &std::path::Path) {
     }
 }
 
-const OLD_TIME: &[Exemption] = &[
-    (Kind::Runc, "runc 1.1 has no time namespace"),
-    (Kind::Crun, "crun 1.8 loses its child when offsets are set"),
-];
+const OLD_TIME: &[Exemption] =
+    &[(Kind::Runc, "runc 1.1 has no time namespace"), (Kind::Crun, "crun 1.8 loses its child when offsets are set")];
 
 #[test]
 fn time_namespace_with_offsets() {
-    let bundle = Bundle::script("cut -d. -f1 /proc/uptime; tr -s ' \\t' ' ' </proc/self/timens_offsets; readlink /proc/self/ns/time")
-        .namespace("time", None)
-        .edit(|config| config["linux"]["timeOffsets"] = json!({
+    let bundle = Bundle::script(
+        "cut -d. -f1 /proc/uptime; tr -s ' \\t' ' ' </proc/self/timens_offsets; readlink /proc/self/ns/time",
+    )
+    .namespace("time", None)
+    .edit(|config| {
+        config["linux"]["timeOffsets"] = json!({
             "monotonic": {"secs": 1000, "nanosecs": 7}, "boottime": {"secs": 1_000_000, "nanosecs": 0},
-        }));
+        })
+    });
     each(OLD_TIME, |runtime| {
         let seen = runtime.run(&bundle).ok();
         let mut lines = seen.lines();

@@ -19,9 +19,10 @@ fn status_lines(fields: &str) -> Bundle {
 
 #[test]
 fn user_group_and_additional_groups() {
-    let bundle = process(Bundle::script("id -u; id -g; grep ^Groups: /proc/self/status | tr -s '\\t ' ' '"), |process| {
-        process["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 6, 1007]});
-    });
+    let bundle =
+        process(Bundle::script("id -u; id -g; grep ^Groups: /proc/self/status | tr -s '\\t ' ' '"), |process| {
+            process["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 6, 1007]});
+        });
     if let Some(seen) = same(&[], &bundle, as_is) {
         assert_eq!(seen.trim_end(), "1000\n1001\nGroups: 5 6 1007");
     }
@@ -61,7 +62,8 @@ fn working_directory_is_set() {
 #[test]
 fn a_missing_working_directory_is_made() {
     each(&[(Kind::Reference, "does not make it")], |runtime| {
-        let bundle = process(Bundle::script("pwd; stat -c '%a %u' ."), |process| process["cwd"] = json!("/work/a/b")).writable();
+        let bundle =
+            process(Bundle::script("pwd; stat -c '%a %u' ."), |process| process["cwd"] = json!("/work/a/b")).writable();
         assert_eq!(runtime.run(&bundle).ok(), "/work/a/b\n755 0\n");
     });
 }
@@ -124,9 +126,12 @@ fn home_comes_from_passwd_when_unset() {
 #[test]
 fn program_is_looked_up_in_the_containers_path() {
     each(&[], |runtime| {
-        let own = |path: &str| Bundle::new().file("/work/tool", 0o755, "#!/bin/sh\necho found\n").args(&["tool"]).edit(
-            |config| config["process"]["env"] = json!([format!("PATH={path}")]),
-        );
+        let own = |path: &str| {
+            Bundle::new()
+                .file("/work/tool", 0o755, "#!/bin/sh\necho found\n")
+                .args(&["tool"])
+                .edit(|config| config["process"]["env"] = json!([format!("PATH={path}")]))
+        };
         assert_eq!(runtime.run(&own("/nowhere:/work")).ok(), "found\n");
         let not_on_path = own("/nowhere");
         let container = runtime.container(&not_on_path);
@@ -138,23 +143,27 @@ fn program_is_looked_up_in_the_containers_path() {
 #[test]
 fn relative_programs_start_at_the_working_directory() {
     each(&[], |runtime| {
-        let bundle = Bundle::new().file("/work/tool", 0o755, "#!/bin/sh\necho found\n").args(&["./tool"]).edit(
-            |config| config["process"]["cwd"] = json!("/work"),
-        );
+        let bundle = Bundle::new()
+            .file("/work/tool", 0o755, "#!/bin/sh\necho found\n")
+            .args(&["./tool"])
+            .edit(|config| config["process"]["cwd"] = json!("/work"));
         assert_eq!(runtime.run(&bundle).ok(), "found\n");
     });
 }
 
 #[test]
 fn resource_limits_are_set() {
-    let bundle = process(Bundle::script("grep -E 'open files|core file|stack|processes' /proc/self/limits | tr -s ' ' | sort"), |process| {
-        process["rlimits"] = json!([
-            {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
-            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
-            {"type": "RLIMIT_STACK", "soft": 1_048_576, "hard": 2_097_152},
-            {"type": "RLIMIT_NPROC", "soft": 50, "hard": 60},
-        ]);
-    });
+    let bundle = process(
+        Bundle::script("grep -E 'open files|core file|stack|processes' /proc/self/limits | tr -s ' ' | sort"),
+        |process| {
+            process["rlimits"] = json!([
+                {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
+                {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+                {"type": "RLIMIT_STACK", "soft": 1_048_576, "hard": 2_097_152},
+                {"type": "RLIMIT_NPROC", "soft": 50, "hard": 60},
+            ]);
+        },
+    );
     if let Some(seen) = same(&[], &bundle, as_is) {
         assert!(seen.contains("Max open files 100 200 files"), "{seen}");
         assert!(seen.contains("Max core file size 0 0 bytes"), "{seen}");
@@ -183,7 +192,8 @@ fn five_capability_sets() {
         "effective": ["CAP_KILL"], "inheritable": ["CAP_NET_RAW"], "ambient": ["CAP_NET_RAW"],
     });
     // As a user other than root, so that execve(2) does not raise anything by itself.
-    let bundle = capabilities(status_lines(SETS), &sets).edit(|config| config["process"]["user"] = json!({"uid": 9, "gid": 9}));
+    let bundle =
+        capabilities(status_lines(SETS), &sets).edit(|config| config["process"]["user"] = json!({"uid": 9, "gid": 9}));
     if let Some(seen) = same(&[], &bundle, as_is) {
         let [inheritable, permitted, effective, bounding, ambient] = hex_sets(&seen)[..] else { panic!("{seen}") };
         assert_eq!((inheritable, bounding, ambient), (NET_RAW, CHOWN | KILL | NET_RAW, NET_RAW), "{seen}");
@@ -212,12 +222,15 @@ fn no_capabilities_at_all() {
 fn a_capability_that_cannot_be_granted_is_a_warning() {
     // runtime-spec, config.md, capabilities: "the runtime MUST log a warning" for what cannot be granted. This machine
     // may have them all, so an unknown name stands for it.
-    each(&[(Kind::Reference, "refuses a name it does not know"), (Kind::Crun, "refuses a name it does not know")], |runtime| {
-        let sets = json!({"bounding": ["CAP_KILL", "CAP_FROM_THE_FUTURE"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]});
-        let outcome = runtime.run(&capabilities(Bundle::script("echo ran"), &sets));
-        assert!(outcome.stderr.contains("CAP_FROM_THE_FUTURE"), "{outcome}");
-        assert_eq!(outcome.ok(), "ran\n");
-    });
+    each(
+        &[(Kind::Reference, "refuses a name it does not know"), (Kind::Crun, "refuses a name it does not know")],
+        |runtime| {
+            let sets = json!({"bounding": ["CAP_KILL", "CAP_FROM_THE_FUTURE"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]});
+            let outcome = runtime.run(&capabilities(Bundle::script("echo ran"), &sets));
+            assert!(outcome.stderr.contains("CAP_FROM_THE_FUTURE"), "{outcome}");
+            assert_eq!(outcome.ok(), "ran\n");
+        },
+    );
 }
 
 #[test]
@@ -252,7 +265,9 @@ fn scheduler_is_set() {
     let old = [(Kind::Runc, "runc 1.1 ignores it"), (Kind::Crun, "crun 1.8 ignores it")];
     each(&old, |runtime| {
         let run = |scheduler: Value| {
-            let bundle = process(Bundle::script("cut -d' ' -f19,40,41 /proc/self/stat"), |process| process["scheduler"] = scheduler);
+            let bundle = process(Bundle::script("cut -d' ' -f19,40,41 /proc/self/stat"), |process| {
+                process["scheduler"] = scheduler
+            });
             runtime.run(&bundle).ok()
         };
         assert_eq!(run(json!({"policy": "SCHED_BATCH", "nice": 5})), "5 0 3\n");
@@ -265,7 +280,9 @@ fn scheduler_is_set() {
 fn io_priority_is_set() {
     let old = [(Kind::Runc, "runc 1.1 ignores it"), (Kind::Crun, "crun 1.8 ignores it")];
     each(&old, |runtime| {
-        for (class, number, expected) in [("IOPRIO_CLASS_BE", 6, "best-effort: prio 6"), ("IOPRIO_CLASS_IDLE", 0, "idle")] {
+        for (class, number, expected) in
+            [("IOPRIO_CLASS_BE", 6, "best-effort: prio 6"), ("IOPRIO_CLASS_IDLE", 0, "idle")]
+        {
             let bundle = process(Bundle::script("ionice"), |process| {
                 process["ioPriority"] = json!({"class": class, "priority": number});
             });
@@ -278,7 +295,8 @@ fn io_priority_is_set() {
 #[test]
 fn personality_is_set() {
     let old = [(Kind::Runc, "runc 1.1 ignores it")];
-    let bundle = Bundle::script("uname -m").edit(|config| config["linux"]["personality"] = json!({"domain": "LINUX32"}));
+    let bundle =
+        Bundle::script("uname -m").edit(|config| config["linux"]["personality"] = json!({"domain": "LINUX32"}));
     if let Some(seen) = same(&old, &bundle, as_is) {
         assert!(["i686\n", "armv8l\n"].contains(&seen.as_str()), "{seen}");
     }

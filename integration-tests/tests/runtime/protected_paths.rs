@@ -70,7 +70,11 @@ fn no_protection_is_possible_too() {
 #[test]
 fn a_masked_path_that_is_a_link_does_not_reach_the_target() {
     // CVE-2025-31133's family: the mask must not be laid over what an image's link points to without a word.
-    let following = [(Kind::Runc, "1.1 follows it in the root"), (Kind::Crun, "follows it in the root"), (Kind::Reference, "follows it in the root")];
+    let following = [
+        (Kind::Runc, "1.1 follows it in the root"),
+        (Kind::Crun, "follows it in the root"),
+        (Kind::Reference, "follows it in the root"),
+    ];
     each(&following, |runtime| {
         let bundle = Bundle::script("cat /work/target").file("/work/target", 0o644, "plain\n").edit(|config| {
             config["linux"]["maskedPaths"] = json!(["/work/link"]);

@@ -48,7 +48,9 @@ fn no_pivot_moves_the_root() {
         let bundle = Bundle::script("ls /; ls /.. | wc -l; head -1 /proc/self/mountinfo").writable();
         let plain = runtime.container(&bundle).run(&[]).ok();
         let moved = runtime.container(&bundle).run(&["--no-pivot"]).ok();
-        let names = |text: &str| text.lines().take_while(|line| !line.starts_with(char::is_numeric)).map(str::to_owned).collect::<Vec<_>>();
+        let names = |text: &str| {
+            text.lines().take_while(|line| !line.starts_with(char::is_numeric)).map(str::to_owned).collect::<Vec<_>>()
+        };
         assert_eq!(names(&plain), names(&moved));
         assert!(names(&plain).contains(&"bin".to_owned()), "{plain}");
     });
@@ -75,7 +77,14 @@ fn propagation_of_root(text: &str) -> String {
 
 #[test]
 fn propagation_of_the_root() {
-    for (asked, expected) in [("private", ""), ("rprivate", ""), ("slave", ""), ("rslave", ""), ("shared", "shared"), ("unbindable", "unbindable")] {
+    for (asked, expected) in [
+        ("private", ""),
+        ("rprivate", ""),
+        ("slave", ""),
+        ("rslave", ""),
+        ("shared", "shared"),
+        ("unbindable", "unbindable"),
+    ] {
         let exemptions = [
             (Kind::Runc, "1.1 applies it before it binds the root, which pivot_root then takes as private"),
             (Kind::Crun, "the wrapped crun starts from a private tree"),

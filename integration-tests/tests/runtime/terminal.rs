@@ -14,7 +14,9 @@ fn on_terminal(script: &str) -> Bundle {
 #[test]
 fn console_socket_gets_the_emulators_side() {
     each(&[], |runtime| {
-        let bundle = on_terminal("tty; test -t 0 && test -t 1 && test -t 2 && echo all; stat -c '%t:%T' /dev/console; read line; echo got $line");
+        let bundle = on_terminal(
+            "tty; test -t 0 && test -t 1 && test -t 2 && echo all; stat -c '%t:%T' /dev/console; read line; echo got $line",
+        );
         let socket = ConsoleSocket::listen(bundle.path(), "console");
         let container = runtime.container(&bundle);
         container.create(&["--console-socket", &socket.path()]).ok();
@@ -33,7 +35,8 @@ fn console_socket_gets_the_emulators_side() {
 #[test]
 fn console_size_is_set() {
     each(&[(Kind::Reference, "ignores consoleSize")], |runtime| {
-        let bundle = on_terminal("stty size; echo end").edit(|config| config["process"]["consoleSize"] = json!({"height": 33, "width": 111}));
+        let bundle = on_terminal("stty size; echo end")
+            .edit(|config| config["process"]["consoleSize"] = json!({"height": 33, "width": 111}));
         let socket = ConsoleSocket::listen(bundle.path(), "console");
         let container = runtime.container(&bundle);
         container.create(&["--console-socket", &socket.path()]).ok();
@@ -101,7 +104,9 @@ fn a_terminal_needs_a_console_socket_and_the_other_way_round() {
 fn foreground_run_uses_the_callers_terminal_and_gives_it_back() {
     let unsized_terminal = [(Kind::Reference, "proxies no terminal"), (Kind::Crun, "1.8 leaves the size at 0x0")];
     each(&unsized_terminal, |runtime| {
-        let bundle = on_terminal("until [ \"$(stty size 2>/dev/null)\" = '41 99' ]; do sleep 0.01; done; echo ready; until [ \"$(stty size)\" = '20 50' ]; do sleep 0.01; done; echo resized; read line; echo got $line; exit 5");
+        let bundle = on_terminal(
+            "until [ \"$(stty size 2>/dev/null)\" = '41 99' ]; do sleep 0.01; done; echo ready; until [ \"$(stty size)\" = '20 50' ]; do sleep 0.01; done; echo resized; read line; echo got $line; exit 5",
+        );
         let (emulator, program) = terminal();
         tcsetwinsize(&program, Winsize { ws_row: 41, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let before = format!("{:?}", tcgetattr(&program).unwrap());
@@ -122,7 +127,11 @@ fn foreground_run_uses_the_callers_terminal_and_gives_it_back() {
 
 #[test]
 fn pidfd_socket_gets_a_pidfd_of_init() {
-    let old = [(Kind::Runc, "runc 1.1 has no --pidfd-socket"), (Kind::Crun, "an annotation there"), (Kind::Reference, "not there")];
+    let old = [
+        (Kind::Runc, "runc 1.1 has no --pidfd-socket"),
+        (Kind::Crun, "an annotation there"),
+        (Kind::Reference, "not there"),
+    ];
     each(&old, |runtime| {
         let bundle = Bundle::sleeper();
         let socket = ConsoleSocket::listen(bundle.path(), "pidfd");
