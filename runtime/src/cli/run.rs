@@ -1,0 +1,44 @@
+//! `skiff run`: create, start, and in the foreground wait for the program and remove the container.
+
+use super::args::{Global, Make};
+use super::create::{request, with_exit_code};
+use super::{ExitWith, state_root};
+use crate::container::plans::Begin;
+use crate::container::{create as make, delete, start};
+use crate::foreground;
+use anyhow::Context;
+use std::process::ExitCode;
+
+pub(super) fn run(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
+    let begin = if options.detach { Begin::Detached } else { Begin::Foreground };
+    let request = request(global, options, begin)?;
+    if begin == Begin::Foreground && !options.no_subreaper {
+        foreground::become_subreaper()?;
+    }
+    // Before there is a child, so that none of its signals, least of all that of its end, can be missed.
+    let signals = match begin {
+        Begin::Foreground => Some(foreground::Signals::block()?),
+        _ => None,
+    };
+    let made = make::create(&state_root(global)?, &request).map_err(with_exit_code)?;
+    made.go()?;
+    start::first(&made.entry, &made.record, &made.channel).map_err(started_with_exit_code)?;
+    let pid = made.pid;
+    let (entry, record, master) = made.unlock();
+    let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
+    let proxy = master.map(foreground::Proxy::start).transpose()?;
+    let code = foreground::wait(pid, &signals, proxy)?;
+    if !options.keep {
+        delete::after_end(&entry, &record).with_context(|| format!("cleaning up after container `{}`", record.id))?;
+    }
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+fn started_with_exit_code(error: start::Error) -> anyhow::Error {
+    match error {
+        start::Error::Failed { exit_code, .. } if exit_code != 1 => {
+            ExitWith { code: exit_code, message: error.to_string() }.into()
+        }
+        other => other.into(),
+    }
+}
