@@ -10,6 +10,7 @@ use crate::foreground::Signals;
 use crate::namespaces::Kind;
 use crate::rootfs::{self, Prepared};
 use crate::sync::{Channel, Message};
+use crate::sys::self_exe::Shield;
 use crate::{hooks, process, sys, terminal};
 use skiff_contract::document::StateDocument;
 use skiff_contract::status::Status;
@@ -34,6 +35,8 @@ pub struct Kit<'a> {
     pub console: Option<OwnedFd>,
     /// Where `start` knocks.
     pub listener: Option<OwnedFd>,
+    /// What keeps the binary from the container.
+    pub shield: Option<Shield>,
     /// What hooks read, but for the pid.
     pub document: StateDocument,
     /// The bundle, for [`rootfs::prepare`] and as the hooks' working directory.
@@ -135,13 +138,19 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     // Their paths are resolved in the runtime's tree, which is still our root, in the container's mount namespace.
     run_hooks(kit, hooks::Kind::CreateContainer, &[])?;
     set_up_terminal(kit, &root)?;
+    match kit.shield.take() {
+        // It goes with the old root, whose unmounting waits for the kernel anyway.
+        Some(shield) if !plans.no_pivot && plans.namespaces.makes(Kind::Mount) => shield.bury(),
+        other => drop(other),
+    }
     root.enter(plans.no_pivot)?;
     root.seal()?;
     // Before the limits of the program, which could keep us from reading the container's passwd.
     let environment = process::environment::complete(&plans.process.environment, plans.process.identity.uid);
     process::enter(&plans.process)?;
-    // Changing the user has cleared it (prctl(2), PR_SET_PDEATHSIG).
-    step::die_with_parent()?;
+    // Before the maker hears that we are ready, because it may be gone a moment after; from now on we are at most one
+    // receive away from seeing the end of its socket.
+    step::outlive_parent()?;
     let name = &plans.process.program.args[0];
     let file = process::program::find(name, plans.process.environment.path.as_deref())?;
     Ok(Ready { file, environment, pid })
@@ -210,7 +219,6 @@ fn begin(mut kit: Kit<'_>, ready: &Ready) -> ! {
 /// For `run` the parent has already said Go; a created container waits for a knock that is followed by Go. One that
 /// is not (its `start` was killed) ends the container.
 fn await_start(kit: &mut Kit<'_>) -> Result<Channel, Error> {
-    step::outlive_parent()?;
     if kit.plans.begin != Begin::OnKnock {
         return Ok(std::mem::replace(&mut kit.channel, Channel::pair()?.0));
     }

@@ -20,13 +20,14 @@ pub(super) fn run(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
         Begin::Foreground => Some(foreground::Signals::block()?),
         _ => None,
     };
-    let made = make::create(&state_root(global)?, &request).map_err(with_exit_code)?;
+    let mut made = make::create(&state_root(global)?, &request).map_err(with_exit_code)?;
+    // Before the program runs, so that it finds its terminal as large as ours.
+    let proxy = made.master.take().map(foreground::Proxy::start).transpose()?;
     made.go()?;
-    start::first(&made.entry, &made.record, &made.channel).map_err(started_with_exit_code)?;
+    start::first(&made.entry, &made.record, made.channel()).map_err(started_with_exit_code)?;
     let pid = made.pid;
-    let (entry, record, master) = made.unlock();
+    let (entry, record) = made.unlock();
     let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
-    let proxy = master.map(foreground::Proxy::start).transpose()?;
     let code = foreground::wait(pid, &signals, proxy)?;
     if !options.keep {
         delete::after_end(&entry, &record).with_context(|| format!("cleaning up after container `{}`", record.id))?;

@@ -10,6 +10,7 @@ use crate::namespaces::Kind;
 use crate::state::{self, Entry, Lock, Phase, Record, Store};
 use crate::sync::{self, Channel, Message};
 use crate::sys::clone::{self as sys_clone, Side};
+use crate::sys::self_exe::Shield;
 use crate::{hooks, init, log, process, rootfs, sys, terminal};
 use rustix::fs::{CWD, Mode, OFlags};
 use skiff_contract::status::Status;
@@ -127,8 +128,7 @@ pub struct Made {
     pub entry: Entry,
     /// Its record, already published.
     pub record: Record,
-    /// To its first process.
-    pub channel: Channel,
+    ours: Ours,
     /// Its first process, a child of ours.
     pub pid: i32,
     /// The terminal's master end, for a foreground `run`.
@@ -142,13 +142,20 @@ impl Made {
     /// # Errors
     /// [`Error::Talk`] when it is gone.
     pub fn go(&self) -> Result<(), Error> {
-        self.channel.send(&Message::Go).map_err(Error::Talk)
+        self.ours.channel.send(&Message::Go).map_err(Error::Talk)
+    }
+
+    /// To its first process.
+    #[must_use]
+    pub fn channel(&self) -> &Channel {
+        &self.ours.channel
     }
 
     /// Lets other commands at the container.
-    pub fn unlock(self) -> (Entry, Record, Option<OwnedFd>) {
+    #[must_use]
+    pub fn unlock(self) -> (Entry, Record) {
         drop(self.lock);
-        (self.entry, self.record, self.master)
+        (self.entry, self.record)
     }
 }
 
@@ -158,7 +165,7 @@ impl Made {
 /// See [`Error`]; nothing is left behind.
 pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, Error> {
     // First of all, because it may execute us anew.
-    sys::self_exe::protect()?;
+    let shield = sys::self_exe::protect()?;
     let loaded = config::load(&request.bundle)?;
     let (plans, warnings) = decide(request, &loaded)?;
     for warning in warnings {
@@ -168,8 +175,8 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     cgroup::vacant(&plans.cgroup.0)?;
     let (entry, lock) = Store::open_or_make(store_root)?.claim(&request.id)?;
     let mut record = first_record(request, &loaded.spec, &plans);
-    match make(&entry, &lock, &mut record, request, &plans) {
-        Ok((channel, pid, master)) => Ok(Made { entry, record, channel, pid, master, lock }),
+    match make(&entry, &lock, &mut record, (request, &plans), shield) {
+        Ok((ours, pid, master)) => Ok(Made { entry, record, ours, pid, master, lock }),
         Err((error, child)) => {
             undo::undo(&entry, &mut record, child, request.pid_file.as_deref());
             Err(error)
@@ -203,18 +210,18 @@ fn make(
     entry: &Entry,
     lock: &Lock,
     record: &mut Record,
-    request: &Request,
-    plans: &Plans,
-) -> Result<(Channel, i32, Option<OwnedFd>), Failure> {
+    (request, plans): (&Request, &Plans),
+    shield: Shield,
+) -> Result<(Ours, i32, Option<OwnedFd>), Failure> {
     let early = |error: Error| (error, None);
     // Written first, so that whatever a killed maker leaves can be found by it.
     entry.save(record).map_err(|error| early(error.into()))?;
-    let (kit, ours) = equip(entry, record, request, plans).map_err(early)?;
+    let (mut kit, ours) = equip(entry, record, (request, plans), shield).map_err(early)?;
     let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
     let side = sys_clone::clone(sys_clone::Request { flags, cgroup: ours.cgroup.v2_dir(), sibling: false });
     let (pid, in_cgroup) = match side {
         Ok(Side::Child) => {
-            drop(ours);
+            kit.shield = Some(ours.leave());
             lock.forget_in_child();
             init::run(kit)
         }
@@ -227,7 +234,7 @@ fn make(
     drop(kit);
     let mut maker = Maker { entry, record, request, plans, ours, child: pid, master: None };
     match maker.accompany(in_cgroup, wait_first) {
-        Ok(()) => Ok((maker.ours.channel, maker.child, maker.master)),
+        Ok(()) => Ok((maker.ours, maker.child, maker.master)),
         Err(error) => {
             let child = maker.child;
             Err((maker.explain(error), Some(child)))
@@ -240,14 +247,23 @@ struct Ours {
     cgroup: Cgroup,
     channel: Channel,
     pidfd_socket: Option<OwnedFd>,
+    /// Kept until the container is let go: closing the mount behind it waits for the kernel.
+    shield: Shield,
+}
+
+impl Ours {
+    /// In the child: only the shield stays.
+    fn leave(self) -> Shield {
+        self.shield
+    }
 }
 
 /// Opens and makes all that init and its parent need, before there is an init.
 fn equip<'a>(
     entry: &Entry,
     record: &Record,
-    request: &'a Request,
-    plans: &'a Plans,
+    (request, plans): (&'a Request, &'a Plans),
+    shield: Shield,
 ) -> Result<(init::Kit<'a>, Ours), Error> {
     let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
     let root = rustix::process::geteuid().is_root();
@@ -277,10 +293,11 @@ fn equip<'a>(
         wait_first,
         console,
         listener,
+        shield: None,
         document: record.document(Status::Creating),
         bundle: &request.bundle,
     };
-    Ok((kit, Ours { cgroup, channel, pidfd_socket }))
+    Ok((kit, Ours { cgroup, channel, pidfd_socket, shield }))
 }
 
 fn open_namespaces(plans: &Plans) -> Result<Vec<OwnedFd>, Error> {
