@@ -48,14 +48,14 @@ fn perform(verb: &Verb, container: &Container<'_>, words: &[&str]) {
 }
 
 /// The calls at which to die: each name, and how many times it is made.
-fn points(verb: &Verb, runtime: &Runtime, bundle: &Bundle) -> Vec<(String, usize)> {
+fn points(verb: &Verb, runtime: &Runtime, bundle: &Bundle, follow: bool) -> Vec<(String, usize)> {
     let container = runtime.container(bundle);
     (verb.before)(&container);
     let log = bundle.path().join("strace.log");
     perform(verb, &container, &["strace", "-D", "-f", "-qq", "-o", &log.to_string_lossy()]);
     container.delete(&["--force"]).ok();
     container.assert_gone();
-    let counts = strace::counts(&log);
+    let counts = strace::counts(&log, follow);
     let all: Vec<(String, usize)> =
         counts.into_iter().flat_map(|(name, count)| (1..=count).map(move |nth| (name.clone(), nth))).collect();
     if std::env::var("SKIFF_SWEEP").is_ok_and(|word| word == "full") {
@@ -94,7 +94,8 @@ fn survives(
         format!("{} {:?} killed at {name} #{nth} (children too: {follow}): {what}", verb.name, verb.options)
     };
     let state = container.verb("state", &[], &[]).run();
-    let absent = state.code == Some(1) && state.stderr.contains("does not exist");
+    let words = if runtime.kind == Kind::Crun { "No such file" } else { "does not exist" };
+    let absent = state.code == Some(1) && state.stderr.contains(words);
     let loads = state.succeeded() && serde_json::from_str::<serde_json::Value>(&state.stdout).is_ok();
     if !absent && !loads {
         return Err(describe(format!("{state}")));
@@ -122,7 +123,7 @@ fn sweep(verb: &Verb, follow: bool) {
     ];
     each(&unsafe_ones, |runtime| {
         let bundle = Bundle::sleeper();
-        let points = points(verb, runtime, &bundle);
+        let points = points(verb, runtime, &bundle, follow);
         assert!(points.len() > 10, "the trace has too few calls: {points:?}");
         let wrong: Vec<String> = points
             .iter()
