@@ -18,6 +18,8 @@ done
 if ! printf '%s\n' ${missing[@]+"${missing[@]}"} | grep -qx busybox-static && ldd "$(command -v busybox)" >/dev/null 2>&1; then
     missing+=(busybox-static)
 fi
+# gcc only recommends it, and linking (also statically) needs it.
+[ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 command -v cargo >/dev/null || { echo "setup: cargo is not on PATH; Rust 1.85 or newer comes from https://rustup.rs or Debian 13" >&2; exit 1; }
 
 if [ ${#missing[@]} -gt 0 ]; then

@@ -59,6 +59,7 @@ build_tree() {
         --customize-hook='chroot "$1" passwd -d root >/dev/null; echo edge >"$1/etc/hostname"' \
         --customize-hook='printf "127.0.0.1 localhost edge\n" >"$1/etc/hosts"; : >"$1/etc/fstab"' \
         --customize-hook='echo 0123456789abcdef0123456789abcdef >"$1/etc/machine-id"; mkdir -p "$1/mnt/in" "$1/mnt/out"' \
+        --customize-hook='echo 1000:100000:65536 | tee "$1/etc/subuid" >"$1/etc/subgid"' \
         --customize-hook='chroot "$1" dpkg-query -W >"$KERNEL_OUT/packages"; rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
         "$suite" "$work/root" "$mirror" >"$out/mmdebstrap.log" 2>&1 || { tail -20 "$out/mmdebstrap.log" >&2; exit 1; }
 }
@@ -107,7 +108,7 @@ mirror=$(find_mirror)
 work=$(mktemp -d "${TMPDIR:-/tmp}/skiff-rootfs.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 started=$(date +%s)
-log "building the $suite guest (about three minutes, once)"
+log "building the $suite guest (about a minute, once)"
 build_tree "$mirror"
 extract_vmlinux "$work/vmlinuz" "$work/kernel"
 build_initrd

@@ -108,11 +108,6 @@ fn state_root(global: &Global) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn now() -> String {
-    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    log::rfc3339(elapsed.map_or(0, |elapsed| elapsed.as_secs()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -141,7 +141,9 @@ pub enum Error {
     #[error("linux.namespaces names the `{0}` namespace twice; keep one of them")]
     Duplicate(&'static str),
     /// Without a mount namespace the root file system would be mounted for the whole machine.
-    #[error("linux.namespaces has no `mount` namespace; without one the container's mounts would be the machine's: add {{\"type\": \"mount\"}}")]
+    #[error(
+        "linux.namespaces has no `mount` namespace; without one the container's mounts would be the machine's: add {{\"type\": \"mount\"}}"
+    )]
     NoMount,
     /// A namespace path that is not absolute.
     #[error("linux.namespaces: the path `{path}` of the `{kind}` namespace is not absolute")]

@@ -5,14 +5,32 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Our crate, the folder it lives in, which of our crates it may name, and its libraries when they are limited.
-const FLOORS: [(&str, &str, &[&str], Option<&[&str]>); 6] = [
-    ("skiff-contract", "runtime/contract", &[], Some(&["serde", "serde_json", "thiserror"])),
-    ("skiff-planner", "supervisor/planner", &["skiff-contract"], Some(&["serde", "thiserror"])),
-    ("skiff", "runtime", &["skiff-contract"], None),
-    ("skiff-shim", "shim", &["skiff-contract"], None),
-    ("skiff-supervisor", "supervisor", &["skiff-contract", "skiff-planner"], None),
-    ("skiff-integration-tests", "integration-tests", &["skiff-contract"], None),
+/// Where one of our crates stands.
+struct Floor {
+    name: &'static str,
+    folder: &'static str,
+    /// Our crates that it may name.
+    ours: &'static [&'static str],
+    /// The libraries of a pure crate; empty for the others, which are not limited here.
+    pure: &'static [&'static str],
+}
+
+const fn floor(
+    name: &'static str,
+    folder: &'static str,
+    ours: &'static [&'static str],
+    pure: &'static [&'static str],
+) -> Floor {
+    Floor { name, folder, ours, pure }
+}
+
+const FLOORS: [Floor; 6] = [
+    floor("skiff-contract", "runtime/contract", &[], &["serde", "serde_json", "thiserror"]),
+    floor("skiff-planner", "supervisor/planner", &["skiff-contract"], &["serde", "thiserror"]),
+    floor("skiff", "runtime", &["skiff-contract"], &[]),
+    floor("skiff-shim", "shim", &["skiff-contract"], &[]),
+    floor("skiff-supervisor", "supervisor", &["skiff-contract", "skiff-planner"], &[]),
+    floor("skiff-integration-tests", "integration-tests", &["skiff-contract"], &[]),
 ];
 
 /// Libraries with one home: (prefix of the name, crates that may name it, why).
@@ -76,9 +94,9 @@ fn parse(metadata: &Value) -> Vec<Manifest> {
 
 pub(crate) fn check(manifests: &[Manifest]) -> Vec<String> {
     let mut complaints: Vec<_> = manifests.iter().flat_map(check_one).collect();
-    for (name, ..) in FLOORS {
-        if !manifests.iter().any(|manifest| manifest.name == name) {
-            complaints.push(format!("`{name}` is missing from the workspace"));
+    for floor in &FLOORS {
+        if !manifests.iter().any(|manifest| manifest.name == floor.name) {
+            complaints.push(format!("`{}` is missing from the workspace", floor.name));
         }
     }
     complaints
@@ -86,23 +104,23 @@ pub(crate) fn check(manifests: &[Manifest]) -> Vec<String> {
 
 fn check_one(manifest: &Manifest) -> Vec<String> {
     let name = &manifest.name;
-    let Some((_, folder, ours, limited)) = FLOORS.iter().find(|floor| floor.0 == name) else {
+    let Some(floor) = FLOORS.iter().find(|floor| floor.name == name) else {
         return vec![format!("`{name}`: a new crate needs a floor here and an argument in ARCHITECTURE.md")];
     };
     let mut complaints = Vec::new();
-    if manifest.folder != *folder {
-        complaints.push(format!("`{name}` lives in {}, not in {folder}", manifest.folder));
+    if manifest.folder != floor.folder {
+        complaints.push(format!("`{name}` lives in {}, not in {}", manifest.folder, floor.folder));
     }
     if manifest.rust_version != "1.85" || manifest.license != "Apache-2.0" {
         complaints.push(format!("`{name}`: inherit rust-version 1.85 and licence Apache-2.0 from the workspace"));
     }
     for dependency in &manifest.dependencies {
         let other = dependency.name.as_str();
-        if FLOORS.iter().any(|floor| floor.0 == other) {
-            if !ours.contains(&other) {
+        if FLOORS.iter().any(|own| own.name == other) {
+            if !floor.ours.contains(&other) {
                 complaints.push(format!("`{name}` may not name `{other}`: wings meet at process boundaries only"));
             }
-        } else if !dependency.dev && limited.is_some_and(|libraries| !libraries.contains(&other)) {
+        } else if !dependency.dev && !floor.pure.is_empty() && !floor.pure.contains(&other) {
             complaints.push(format!("`{name}` is pure: it may not name `{other}`"));
         }
         for (prefix, homes, reason) in HOMES {

@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        let cases = [("9", 9), ("KILL", 9), ("sigterm", 15), ("SYS", 31), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("64", 64)];
+        let cases =
+            [("9", 9), ("KILL", 9), ("sigterm", 15), ("SYS", 31), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("64", 64)];
         for (text, number) in cases {
             assert_eq!(parse(text), Ok(number), "{text}");
         }

@@ -46,7 +46,8 @@ fn for_user(uid: u32, gid: u32) -> anyhow::Result<Value> {
     for mount in mounts.iter_mut() {
         if let Some(options) = mount["options"].as_array_mut() {
             // The ids of the example are not mapped.
-            options.retain(|option| !option.as_str().is_some_and(|it| it.starts_with("gid=") || it.starts_with("uid=")));
+            options
+                .retain(|option| !option.as_str().is_some_and(|it| it.starts_with("gid=") || it.starts_with("uid=")));
         }
     }
     let options = ["rbind", "nosuid", "noexec", "nodev", "ro"];

@@ -27,7 +27,9 @@ pub(super) fn open(global: &Global, id: &str) -> anyhow::Result<crate::state::En
 /// The document with the owner's name in place of the number, as runc prints it.
 pub(super) fn document(seen: &Seen) -> StateDocument {
     let mut document = seen.record.document(seen.status);
-    if let Some(name) = std::fs::read_to_string(Path::new("/etc/passwd")).ok().and_then(|text| user(&text, seen.record.owner)) {
+    if let Some(name) =
+        std::fs::read_to_string(Path::new("/etc/passwd")).ok().and_then(|text| user(&text, seen.record.owner))
+    {
         document.owner = name;
     }
     document

@@ -54,7 +54,8 @@ fn read(bundle: &Bundle, path: &Path) -> Result<Vec<u8>, Error> {
     let fail = |source: std::io::Error| Error::Read { path: path.to_owned(), source };
     // A pipe in the file's place must not hang us, hence O_NONBLOCK.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = rustix::fs::openat(&bundle.dir, "config.json", flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+    let fd =
+        rustix::fs::openat(&bundle.dir, "config.json", flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
     let stat = rustix::fs::fstat(&fd).map_err(|errno| fail(errno.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Error::NotAFile { path: path.to_owned() });
@@ -96,7 +97,8 @@ fn remove_unknown_capabilities(document: &mut serde_json::Value) -> Vec<String> 
         names.retain(|name| {
             let known = !name.is_string() || serde_json::from_value::<Capability>(name.clone()).is_ok();
             if !known {
-                warnings.push(format!("process.capabilities.{set}: {name} is not a capability of Linux; it is left out"));
+                warnings
+                    .push(format!("process.capabilities.{set}: {name} is not a capability of Linux; it is left out"));
             }
             known
         });
@@ -123,7 +125,8 @@ mod tests {
     fn other_faults_keep_their_line() {
         let error = parse(b"{\"ociVersion\":\"1.0.2\",\n\"root\":{\"path\":7}}").unwrap_err();
         assert_eq!(error.line(), 2);
-        let error = parse(b"{\"ociVersion\":\"1.0.2\",\n \"linux\":{\"namespaces\":[{\"type\":\"moon\"}]}}").unwrap_err();
+        let error =
+            parse(b"{\"ociVersion\":\"1.0.2\",\n \"linux\":{\"namespaces\":[{\"type\":\"moon\"}]}}").unwrap_err();
         assert!(error.to_string().contains("moon"), "{error}");
     }
 }

@@ -142,7 +142,7 @@ impl Made {
     /// # Errors
     /// [`Error::Talk`] when it is gone.
     pub fn go(&self) -> Result<(), Error> {
-        self.ours.channel.send(&Message::Go).map_err(Error::Talk)
+        self.channel.send(&Message::Go).map_err(Error::Talk)
     }
 
     /// Lets other commands at the container.

@@ -99,13 +99,18 @@ fn write_one(pid: i32, side: Side, route: Route, mappings: &[LinuxIdMapping]) ->
 }
 
 fn lines(mappings: &[LinuxIdMapping]) -> String {
-    let line = |mapping: &LinuxIdMapping| format!("{} {} {}\n", mapping.container_id(), mapping.host_id(), mapping.size());
+    let line =
+        |mapping: &LinuxIdMapping| format!("{} {} {}\n", mapping.container_id(), mapping.host_id(), mapping.size());
     mappings.iter().map(line).collect()
 }
 
 fn put(pid: i32, side: Side, file: &'static str, text: &str) -> Result<(), Error> {
-    std::fs::write(format!("/proc/{pid}/{file}"), text)
-        .map_err(|source| Error::Write { property: side.property, pid, file, source })
+    std::fs::write(format!("/proc/{pid}/{file}"), text).map_err(|source| Error::Write {
+        property: side.property,
+        pid,
+        file,
+        source,
+    })
 }
 
 fn help(pid: i32, side: Side, mappings: &[LinuxIdMapping]) -> Result<(), Error> {

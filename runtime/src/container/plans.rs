@@ -112,7 +112,9 @@ pub enum Error {
     #[error(transparent)]
     Terminal(#[from] terminal::Error),
     /// Only root may make a container without a user namespace.
-    #[error("not running as root: without a new `user` namespace in linux.namespaces only root can make a container; run as root, or begin with `skiff spec --rootless`")]
+    #[error(
+        "not running as root: without a new `user` namespace in linux.namespaces only root can make a container; run as root, or begin with `skiff spec --rootless`"
+    )]
     NotRoot,
     /// Which capabilities there are to give cannot be found out.
     #[error("cannot read the capabilities of this process")]
@@ -143,7 +145,11 @@ pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>)
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
         console: plan_console(request, spec)?,
         console_size: spec.process().as_ref().map(terminal::size).transpose()?.flatten(),
-        runtime_hooks: runtime_hooks.map(|kind| (kind, hooks_of(kind))).into_iter().filter(|it| !it.1.is_empty()).collect(),
+        runtime_hooks: runtime_hooks
+            .map(|kind| (kind, hooks_of(kind)))
+            .into_iter()
+            .filter(|it| !it.1.is_empty())
+            .collect(),
         create_container: hooks_of(hooks::Kind::CreateContainer),
         start_container: hooks_of(hooks::Kind::StartContainer),
         poststart: hooks_of(hooks::Kind::Poststart),

@@ -140,7 +140,8 @@ impl Entry {
     /// [`Error::Busy`] when another command holds it; [`Error::Absent`] when it was removed while we came.
     pub fn lock(&self) -> Result<Lock, Error> {
         // A second open file description: locks belong to descriptions, and `dir` itself is inherited by children.
-        let dir = rustix::fs::openat(&self.dir, ".", FOLDER, Mode::empty()).map_err(|errno| self.fail("open", errno))?;
+        let dir =
+            rustix::fs::openat(&self.dir, ".", FOLDER, Mode::empty()).map_err(|errno| self.fail("open", errno))?;
         match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(Error::Busy(self.id.to_string())),

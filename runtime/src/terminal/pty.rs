@@ -43,13 +43,18 @@ pub struct Pty {
 /// # Errors
 /// [`Error::Multiplexer`] without a devpts, [`Error::Impostor`] when something else lies there.
 pub fn allocate(root: BorrowedFd<'_>) -> Result<Pty, Error> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master = open_below(root, &[c"dev", c"pts", c"ptmx"], flags).map_err(|e| Error::Multiplexer(e.into()))?;
+    let missing = |errno: Errno| Error::Multiplexer(errno.into());
+    // The file system is asked before anything in it is opened: opening a device that an image planted does things.
+    let devpts = open_folder(root, &[c"dev", c"pts"]).map_err(missing)?;
+    if !is_devpts(&devpts)? {
+        return Err(Error::Impostor { path: "/dev/pts".to_string() });
+    }
+    let master = rustix::fs::openat(&devpts, c"ptmx", DEVICE, Mode::empty()).map_err(missing)?;
     verify(&master, "/dev/pts/ptmx", |device| device == MULTIPLEXER)?;
     rustix::pty::unlockpt(&master).map_err(terminal("unlock"))?;
     let path = rustix::pty::ptsname(&master, Vec::new()).map_err(terminal("number"))?;
     let number = number(&path).ok_or_else(|| terminal("number")(Errno::RANGE))?;
-    let slave = open_slave(root, &master, number)?;
+    let slave = open_slave(&devpts, &master, number)?;
     verify(&slave, &format!("/dev/pts/{number}"), |(major, _)| TERMINAL_MAJORS.contains(&major))?;
     Ok(Pty { master, slave, number })
 }
@@ -102,13 +107,11 @@ fn terminal(operation: &'static str) -> impl Fn(Errno) -> Error {
 }
 
 /// The slave by way of the master (TIOCGPTPEER, Linux 4.13), which no mount can redirect; else by its number.
-fn open_slave(root: BorrowedFd<'_>, master: &OwnedFd, number: u32) -> Result<OwnedFd, Error> {
+fn open_slave(devpts: &OwnedFd, master: &OwnedFd, number: u32) -> Result<OwnedFd, Error> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     match rustix::pty::ioctl_tiocgptpeer(master, flags) {
         Err(Errno::NOTTY | Errno::INVAL | Errno::NOSYS) => {
-            let name = std::ffi::CString::new(number.to_string()).expect("digits hold no NUL");
-            let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-            open_below(root, &[c"dev", c"pts", &name], flags).map_err(terminal("open"))
+            rustix::fs::openat(devpts, number.to_string(), DEVICE, Mode::empty()).map_err(terminal("open"))
         }
         opened => opened.map_err(terminal("open")),
     }
@@ -119,38 +122,41 @@ fn number(path: &CStr) -> Option<u32> {
     path.to_str().ok()?.strip_prefix("/dev/pts/")?.parse().ok()
 }
 
-/// Opens `root/a/b/c` without following any link, whoever planted it; mounts are crossed, devpts is one.
-fn open_below(root: BorrowedFd<'_>, names: &[&CStr], flags: OFlags) -> Result<OwnedFd, Errno> {
+const DEVICE: OFlags = OFlags::RDWR.union(OFlags::NOCTTY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens the folder `root/a/b` without following any link, whoever planted it; mounts are crossed, devpts is one.
+fn open_folder(root: BorrowedFd<'_>, names: &[&CStr]) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let whole = names.iter().map(|name| name.to_bytes()).collect::<Vec<_>>().join(&b'/');
-    match rustix::fs::openat2(root, whole, flags, Mode::empty(), resolve) {
+    match rustix::fs::openat2(root, whole, FOLDER, Mode::empty(), resolve) {
         // Before Linux 5.6, or in a sandbox whose filter does not know the call.
-        Err(Errno::NOSYS | Errno::PERM) => open_stepwise(root, names, flags),
+        Err(Errno::NOSYS | Errno::PERM) => open_stepwise(root, names),
         opened => opened,
     }
 }
 
-fn open_stepwise(root: BorrowedFd<'_>, names: &[&CStr], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let (last, folders) = names.split_last().ok_or(Errno::INVAL)?;
-    let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+fn open_stepwise(root: BorrowedFd<'_>, names: &[&CStr]) -> Result<OwnedFd, Errno> {
     let mut folder: Option<OwnedFd> = None;
-    for name in folders {
+    for name in names {
         let above = folder.as_ref().map_or(root, AsFd::as_fd);
-        folder = Some(rustix::fs::openat(above, *name, step, Mode::empty())?);
+        folder = Some(rustix::fs::openat(above, *name, FOLDER, Mode::empty())?);
     }
-    let above = folder.as_ref().map_or(root, AsFd::as_fd);
-    rustix::fs::openat(above, *last, flags | OFlags::NOFOLLOW, Mode::empty())
+    folder.ok_or(Errno::INVAL)
+}
+
+fn is_devpts(opened: &OwnedFd) -> Result<bool, Error> {
+    let system = rustix::fs::fstatfs(opened).map_err(terminal("inspect"))?;
+    #[allow(clippy::unnecessary_cast)] // 32 bits wide on 32-bit machines
+    Ok(system.f_type as i64 == DEVPTS_MAGIC)
 }
 
 /// Asks the open descriptor, not the path, what it is.
 fn verify(opened: &OwnedFd, path: &str, is_right: impl Fn((u32, u32)) -> bool) -> Result<(), Error> {
     let stat = rustix::fs::fstat(opened).map_err(terminal("inspect"))?;
-    let system = rustix::fs::fstatfs(opened).map_err(terminal("inspect"))?;
     let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
-    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // 32 bits wide on 32-bit machines
-    let magic = system.f_type as i64;
-    if is_device && magic == DEVPTS_MAGIC && is_right(device) {
+    if is_device && is_right(device) && is_devpts(opened)? {
         return Ok(());
     }
     Err(Error::Impostor { path: path.to_string() })
@@ -168,19 +174,18 @@ mod tests {
     }
 
     #[test]
-    fn stepwise_opening_follows_no_link() {
+    fn no_link_is_followed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("real")).unwrap();
-        std::fs::write(folder.path().join("real/file"), "x").unwrap();
+        std::fs::create_dir(folder.path().join("real/pts")).unwrap();
         std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("file", folder.path().join("real/alias")).unwrap();
+        std::os::unix::fs::symlink("pts", folder.path().join("real/alias")).unwrap();
         let root = std::fs::File::open(folder.path()).unwrap();
-        let open = |names: &[&CStr]| open_stepwise(root.as_fd(), names, OFlags::RDONLY | OFlags::CLOEXEC).map(drop);
-        assert_eq!(open(&[c"real", c"file"]), Ok(()));
-        assert_eq!(open(&[c"link", c"file"]), Err(Errno::NOTDIR));
-        assert_eq!(open(&[c"real", c"alias"]), Err(Errno::LOOP));
-        let whole = |names: &[&CStr]| open_below(root.as_fd(), names, OFlags::RDONLY | OFlags::CLOEXEC).map(drop);
-        assert_eq!(whole(&[c"real", c"file"]), Ok(()));
-        assert_eq!(whole(&[c"link", c"file"]), Err(Errno::LOOP));
+        for open in [open_folder, open_stepwise] {
+            assert!(open(root.as_fd(), &[c"real", c"pts"]).is_ok());
+            for trap in [[c"link", c"pts"], [c"real", c"alias"]] {
+                assert!(matches!(open(root.as_fd(), &trap), Err(Errno::LOOP | Errno::NOTDIR)), "{trap:?}");
+            }
+        }
     }
 }

@@ -137,7 +137,7 @@ fn set_memory_map(image: &OwnedFd) -> Result<(), Errno> {
     let length = rustix::io::read(open_read("/proc/self/stat")?, &mut line)?;
     let mut map = memory_map(&line[..length]).ok_or(Errno::INVAL)?;
     // SAFETY: brk(2) with address 0 changes nothing and answers the current end of the heap.
-    map.brk = unsafe { libc::syscall(libc::SYS_brk, 0) } as u64;
+    map.brk = unsafe { libc::syscall(libc::SYS_brk, 0) } as usize as u64;
     map.exe_fd = image.as_fd().as_raw_fd() as u32;
     // SAFETY: the kernel reads `size` bytes of `map`, which outlives the call; an `auxv_size` of 0 says that the
     // null `auxv` is not to be read.
