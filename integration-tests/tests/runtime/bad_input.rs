@@ -28,7 +28,7 @@ const CONFIG: &[Row] = &[
     Row("NUL in an argument", |c| c["process"]["args"] = json!(["/bin/true", "a\0b"]), 1, &["process.args"], "cf"),
     Row("NUL in the environment", |c| c["process"]["env"] = json!(["A=a\0b"]), 1, &["process.env"], "rcf"),
     Row("variable without =", |c| c["process"]["env"] = json!(["NOTHING"]), 1, &["process.env", "NOTHING"], "rcf"),
-    Row("relative working directory", |c| c["process"]["cwd"] = json!("work"), 1, &["process.cwd"], "cf"),
+    Row("relative working directory", |c| c["process"]["cwd"] = json!("data"), 1, &["process.cwd"], "cf"),
     Row("no working directory", |c| c["process"]["cwd"] = json!(""), 1, &["process.cwd"], "rcf"),
     Row("uid of -1", |c| c["process"]["user"]["uid"] = json!(4_294_967_295u32), 1, &["process.user.uid"], "rcf"),
     Row("gid of -1", |c| c["process"]["user"]["gid"] = json!(4_294_967_295u32), 1, &["process.user.gid"], "rcf"),
@@ -264,16 +264,16 @@ const CONFIG: &[Row] = &[
     Row("program is a folder", |c| c["process"]["args"] = json!(["/etc"]), 126, &["/etc", "permission denied"], "rcf"),
     Row(
         "interpreter not there",
-        |c| c["process"]["args"] = json!(["/work/lost"]),
+        |c| c["process"]["args"] = json!(["/data/lost"]),
         127,
-        &["/work/lost", "no such file or directory"],
+        &["/data/lost", "no such file or directory"],
         "rcf",
     ),
     Row(
         "no program but words",
-        |c| c["process"]["args"] = json!(["/work/words"]),
+        |c| c["process"]["args"] = json!(["/data/words"]),
         126,
-        &["/work/words", "exec format error"],
+        &["/data/words", "exec format error"],
         "rcf",
     ),
 ];
@@ -327,7 +327,7 @@ fn is_excused(runtime: &Runtime, letters: &str) -> bool {
 }
 
 fn good() -> Bundle {
-    Bundle::new().file("/work/lost", 0o755, "#!/does/not/exist/either\n").file("/work/words", 0o755, "just words\n")
+    Bundle::new().file("/data/lost", 0o755, "#!/does/not/exist/either\n").file("/data/words", 0o755, "just words\n")
 }
 
 /// Collects what is wrong with the rows of a table, so that one run names them all.

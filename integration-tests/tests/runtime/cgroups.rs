@@ -295,7 +295,7 @@ fn the_default_list_denies_other_devices() {
         if has_no_limits(runtime) {
             return;
         }
-        let script = "mknod /work/disk b 8 0 && (head -c 1 /work/disk) 2>&1 | grep -o 'Operation not permitted'";
+        let script = "mknod /data/disk b 8 0 && (head -c 1 /data/disk) 2>&1 | grep -o 'Operation not permitted'";
         let bundle = Bundle::script(script).writable().edit(|config| {
             for set in ["bounding", "effective", "permitted"] {
                 config["process"]["capabilities"][set] = json!(["CAP_MKNOD"]);

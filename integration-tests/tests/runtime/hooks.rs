@@ -23,7 +23,7 @@ fn lines(bundle: &Bundle) -> Vec<String> {
 /// hooks that run inside of the container is the same file, bound to /mnt/hooks.log.
 fn hook(bundle: &Bundle, name: &str, then: &str) -> Value {
     // startContainer runs in the container's root: the shell is the container's there.
-    let target = if name == "startContainer" { PathBuf::from("/work/hooks.log") } else { log(bundle) };
+    let target = if name == "startContainer" { PathBuf::from("/data/hooks.log") } else { log(bundle) };
     let script = format!(
         "read -r state; all=$(echo \"$state\"; cat); status=$(echo \"$all\" | tr -d ' \\n\\t' | grep -o '\"status\":\"[a-z]*\"' | cut -d'\"' -f4); \
          echo {name} $status >>{}; {then}",
@@ -33,7 +33,7 @@ fn hook(bundle: &Bundle, name: &str, then: &str) -> Value {
 }
 
 fn bundle_with(hooks: &[(&str, &str)]) -> Bundle {
-    let bundle = Bundle::script("echo program >>/work/hooks.log");
+    let bundle = Bundle::script("echo program >>/data/hooks.log");
     fs::write(log(&bundle), "").unwrap();
     let source = log(&bundle);
     let mut entries = serde_json::Map::new();
@@ -41,7 +41,7 @@ fn bundle_with(hooks: &[(&str, &str)]) -> Bundle {
         entries.insert((*name).to_owned(), json!([hook(&bundle, name, then)]));
     }
     bundle
-        .mount(json!({"destination": "/work/hooks.log", "source": source, "options": ["bind"]}))
+        .mount(json!({"destination": "/data/hooks.log", "source": source, "options": ["bind"]}))
         .edit(|config| config["hooks"] = Value::Object(entries))
 }
 

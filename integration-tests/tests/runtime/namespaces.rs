@@ -165,7 +165,7 @@ fn user_namespace_with_mappings() {
 
 #[test]
 fn user_namespace_with_several_ranges_and_a_user() {
-    let bundle = Bundle::script("cat /proc/self/uid_map | tr -s ' '; id -u; id -g; echo new >/work/new")
+    let bundle = Bundle::script("cat /proc/self/uid_map | tr -s ' '; id -u; id -g; echo new >/data/new")
         .writable()
         .user_namespace(200_000)
         .edit(|config| {
@@ -175,10 +175,10 @@ fn user_namespace_with_several_ranges_and_a_user() {
             ]);
             config["process"]["user"] = json!({"uid": 11, "gid": 12, "additionalGids": [13]});
         });
-    fs::set_permissions(bundle.rootfs().join("work"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    fs::set_permissions(bundle.rootfs().join("data"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     if let Some(seen) = same(&[(Kind::Reference, "EINVAL for several ranges")], &bundle, as_is) {
         assert_eq!(seen, " 0 200000 10\n 10 300000 5000\n11\n12\n");
-        let made = fs::metadata(bundle.rootfs().join("work/new")).unwrap();
+        let made = fs::metadata(bundle.rootfs().join("data/new")).unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 300_001);
     }
 }
