@@ -54,6 +54,7 @@ fn all_six_in_order_with_the_state_of_the_moment() {
     let unordered = [
         (Kind::Runc, "1.1 runs poststart within create"),
         (Kind::Crun, "runs poststart without waiting for the startContainer hooks"),
+        (Kind::Reference, "as crun"),
     ];
     each(&unordered, |runtime| {
         let all: Vec<(&str, &str)> = ORDER.iter().map(|name| (*name, "")).collect();
