@@ -215,6 +215,8 @@ fn await_start(kit: &mut Kit<'_>) -> Result<Channel, Error> {
         return Ok(std::mem::replace(&mut kit.channel, Channel::pair()?.0));
     }
     let Some(listener) = kit.listener.take() else { step::exit(1) };
+    // Its number is closed below with all others.
+    let listener = std::mem::ManuallyDrop::new(listener);
     // Nothing of the host is held while we wait, perhaps for days: what the caller passes on to the program comes
     // first, then the listener, and all else is closed. Whatever owned it is not used again: this never returns.
     let first = 3 + kit.plans.preserve;
@@ -222,7 +224,7 @@ fn await_start(kit: &mut Kit<'_>) -> Result<Channel, Error> {
     let listener = sys::prctl::move_descriptor(listener.as_fd(), first).map_err(failed())?;
     process::descriptors::close_from(first + 1)?;
     let channel = step::accept(&listener)?;
-    sys::prctl::close_number(sys::prctl::number(&listener));
+    drop(listener);
     expect_go(&channel)?;
     Ok(channel)
 }

@@ -178,10 +178,17 @@ impl Outer {
         Self { master: File::from(pair.master), slave: pair.slave, keeper, mode }
     }
 
-    fn finish(mut self) -> i32 {
+    fn finish(&mut self) -> i32 {
         let code = self.keeper.wait().unwrap().code().unwrap();
         assert_eq!(mode(&self.slave), self.mode, "the outer terminal's mode was not restored");
         code
+    }
+}
+
+/// A test that fails leaves no keeper behind: the container dies with its terminal's master.
+impl Drop for Outer {
+    fn drop(&mut self) {
+        let _ended_already = self.keeper.kill();
     }
 }
 
@@ -199,8 +206,10 @@ fn read_until(source: &mut impl Read, end: &str) -> String {
 }
 
 fn terminal_session() {
-    let script = "trap 'exit 9' INT; trap 'stty size' WINCH; tty; stty size; read line; echo \"got:$line\"
-        while :; do sleep 0.02; done";
+    // The shell runs before the keeper has copied the outer size, where the real child waits for a word to go.
+    let script = "tty; until [ \"$(stty size)\" = '40 120' ]; do sleep 0.01; done
+        trap 'exit 9' INT; trap 'stty size' WINCH; stty size
+        read line; echo \"got:$line\"; while :; do sleep 0.02; done";
     let mut outer = Outer::start(script);
     let text = read_until(&mut outer.master, "40 120\r\n");
     assert!(text.starts_with("/dev/pts/"), "{text:?}");
@@ -226,7 +235,7 @@ fn output_and_mode() {
     assert_eq!(outer.finish(), 137);
 
     // A container that closes its terminal does not make the keeper spin.
-    let outer = Outer::start("exec 0<&- 1>&- 2>&-; sleep 0.5; exit 8");
+    let mut outer = Outer::start("exec 0<&- 1>&- 2>&-; sleep 0.5; exit 8");
     let (stat, start) = (format!("/proc/{}/stat", outer.keeper.id()), Instant::now());
     while start.elapsed() < Duration::from_millis(400) {
         std::thread::sleep(Duration::from_millis(10));
@@ -252,8 +261,15 @@ fn nobody_reads() {
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(3));
     // An output that is stuck after the exit can be given up.
-    let mut child = keep("terminal", "seq 1 100; exit 3").stdin(Stdio::null()).stdout(stuck_pipe()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("marker");
+    let script = format!("seq 1 100; echo >{}; exit 3", marker.display());
+    let mut child = keep("terminal", &script).stdin(Stdio::null()).stdout(stuck_pipe()).spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    while !marker.exists() || !std::fs::read_to_string(&children).unwrap().is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(100));
     assert!(child.try_wait().unwrap().is_none(), "the pipe was full");
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(3));
