@@ -3,6 +3,7 @@
 
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::each;
+use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_integration_tests::skip::skip;
 use skiff_integration_tests::strace;
@@ -97,19 +98,20 @@ fn survives(
     let words = if runtime.kind == Kind::Crun { "No such file" } else { "does not exist" };
     let absent = state.code == Some(1) && state.stderr.contains(words);
     let loads = state.succeeded() && serde_json::from_str::<serde_json::Value>(&state.stdout).is_ok();
+    let mut wrong = Vec::new();
     if !absent && !loads {
-        return Err(describe(format!("{state}")));
+        wrong.push(format!("{state}"));
     }
     let list = runtime.command(&["list"]).run();
     if !list.succeeded() {
-        return Err(describe(format!("{list}")));
+        wrong.push(format!("{list}"));
     }
     let deleted = container.delete(&["--force"]);
     if !deleted.succeeded() {
-        return Err(describe(format!("{deleted}")));
+        wrong.push(format!("{deleted}"));
     }
-    let left = skiff_integration_tests::leftovers::until_none(|| container.leftovers());
-    if left.is_empty() { Ok(()) } else { Err(describe(format!("left behind: {left:#?}"))) }
+    wrong.extend(until_none(|| container.leftovers()).iter().map(|line| format!("left behind: {line}")));
+    if wrong.is_empty() { Ok(()) } else { Err(describe(wrong.join("\n"))) }
 }
 
 fn sweep(verb: &Verb, follow: bool) {
