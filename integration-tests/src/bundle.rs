@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const BASE: &str = include_str!("base-config.json");
-const DIRECTORIES: &[&str] = &["bin", "dev", "etc", "mnt", "proc", "root", "sys", "tmp", "work"];
+const DIRECTORIES: &[&str] = &["bin", "dev", "etc", "mnt", "proc", "root", "sys", "tmp", "data"];
 const APPLETS: &[&str] = &[
     "ash", "awk", "cat", "chmod", "chown", "cp", "cut", "date", "dd", "df", "echo", "env", "expr", "false", "find",
     "getopt", "grep", "head", "hostname", "id", "ifconfig", "ionice", "ip", "kill", "ln", "ls", "mkdir", "mkfifo",
@@ -160,7 +160,7 @@ fn fill_rootfs(rootfs: &Path) {
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("own folder");
     }
-    fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nadm:x:1000:1000:adm:/home/adm:/bin/sh\n")
+    fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nadm:x:1000:1000:adm:/srv/adm:/bin/sh\n")
         .expect("own folder");
     fs::write(rootfs.join("etc/group"), "root:x:0:\nadm:x:1000:\n").expect("own folder");
 }

@@ -8,7 +8,8 @@
 //!
 //! Environment: `SKIFF_RUNTIMES` (comma-separated subset of `skiff,runc,crun,reference`), `SKIFF_BIN`,
 //! `SKIFF_REFERENCE_BIN`, `SKIFF_SKIP_LOG` (file that receives one line per skip), `SKIFF_TEST_TIMEOUT` (seconds),
-//! `SKIFF_SWEEP` (`quick` or `full`).
+//! `SKIFF_SWEEP` (`quick` or `full`), `SKIFF_EXEMPT=none` (references run where they are exempt too, to see whether they
+//! still must be).
 // The bans of clippy.toml protect the runtime (one thread, no path of a container's root followed); the tests are
 // ordinary threaded programs on directories of their own, and a failed expectation here is a failed test.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]

@@ -31,19 +31,25 @@ pub fn death(call: &str, nth: usize) -> String {
     format!("inject={call}:signal=SIGKILL:when={nth}")
 }
 
-/// Counts the calls of each name made by the first process in a trace written with `-f -o`.
-pub fn counts(log: &Path) -> BTreeMap<String, usize> {
+/// Counts the calls of each name in a trace written with `-f -o`: those of the first process, or with `children` the
+/// most that any one process made (strace counts for each process by itself).
+pub fn counts(log: &Path, children: bool) -> BTreeMap<String, usize> {
     let text = std::fs::read_to_string(log).expect("strace wrote its log");
-    let first = text.split_whitespace().next().unwrap_or_default().to_owned();
-    let mut counts = BTreeMap::new();
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let mut of_each: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for line in text.lines() {
         let Some((pid, rest)) = line.split_once(char::is_whitespace) else { continue };
         let Some((name, _)) = rest.trim_start().split_once('(') else { continue };
         let is_name =
             name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
-        if pid == first && is_name {
-            *counts.entry(name.to_owned()).or_insert(0) += 1;
+        if (children || pid == first) && is_name {
+            *of_each.entry((name, pid)).or_insert(0) += 1;
         }
     }
-    counts
+    let mut most: BTreeMap<String, usize> = BTreeMap::new();
+    for ((name, _), count) in of_each {
+        let entry = most.entry(name.to_owned()).or_insert(0);
+        *entry = count.max(*entry);
+    }
+    most
 }

@@ -3,6 +3,7 @@
 
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::each;
+use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_integration_tests::skip::skip;
 use skiff_integration_tests::strace;
@@ -48,14 +49,14 @@ fn perform(verb: &Verb, container: &Container<'_>, words: &[&str]) {
 }
 
 /// The calls at which to die: each name, and how many times it is made.
-fn points(verb: &Verb, runtime: &Runtime, bundle: &Bundle) -> Vec<(String, usize)> {
+fn points(verb: &Verb, runtime: &Runtime, bundle: &Bundle, follow: bool) -> Vec<(String, usize)> {
     let container = runtime.container(bundle);
     (verb.before)(&container);
     let log = bundle.path().join("strace.log");
     perform(verb, &container, &["strace", "-D", "-f", "-qq", "-o", &log.to_string_lossy()]);
     container.delete(&["--force"]).ok();
     container.assert_gone();
-    let counts = strace::counts(&log);
+    let counts = strace::counts(&log, follow);
     let all: Vec<(String, usize)> =
         counts.into_iter().flat_map(|(name, count)| (1..=count).map(move |nth| (name.clone(), nth))).collect();
     if std::env::var("SKIFF_SWEEP").is_ok_and(|word| word == "full") {
@@ -94,21 +95,23 @@ fn survives(
         format!("{} {:?} killed at {name} #{nth} (children too: {follow}): {what}", verb.name, verb.options)
     };
     let state = container.verb("state", &[], &[]).run();
-    let absent = state.code == Some(1) && state.stderr.contains("does not exist");
+    let words = if runtime.kind == Kind::Crun { "No such file" } else { "does not exist" };
+    let absent = state.code == Some(1) && state.stderr.contains(words);
     let loads = state.succeeded() && serde_json::from_str::<serde_json::Value>(&state.stdout).is_ok();
+    let mut wrong = Vec::new();
     if !absent && !loads {
-        return Err(describe(format!("{state}")));
+        wrong.push(format!("{state}"));
     }
     let list = runtime.command(&["list"]).run();
     if !list.succeeded() {
-        return Err(describe(format!("{list}")));
+        wrong.push(format!("{list}"));
     }
     let deleted = container.delete(&["--force"]);
     if !deleted.succeeded() {
-        return Err(describe(format!("{deleted}")));
+        wrong.push(format!("{deleted}"));
     }
-    let left = skiff_integration_tests::leftovers::until_none(|| container.leftovers());
-    if left.is_empty() { Ok(()) } else { Err(describe(format!("left behind: {left:#?}"))) }
+    wrong.extend(until_none(|| container.leftovers()).iter().map(|line| format!("left behind: {line}")));
+    if wrong.is_empty() { Ok(()) } else { Err(describe(wrong.join("\n"))) }
 }
 
 fn sweep(verb: &Verb, follow: bool) {
@@ -122,7 +125,7 @@ fn sweep(verb: &Verb, follow: bool) {
     ];
     each(&unsafe_ones, |runtime| {
         let bundle = Bundle::sleeper();
-        let points = points(verb, runtime, &bundle);
+        let points = points(verb, runtime, &bundle, follow);
         assert!(points.len() > 10, "the trace has too few calls: {points:?}");
         let wrong: Vec<String> = points
             .iter()

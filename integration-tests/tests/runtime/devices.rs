@@ -83,9 +83,9 @@ fn a_configured_device_replaces_a_default_one() {
 #[test]
 fn a_device_outside_of_dev() {
     each(&[(Kind::Reference, "refuses it")], |runtime| {
-        let bundle = Bundle::script("stat -c '%F %t:%T' /work/zero").writable().edit(|config| {
+        let bundle = Bundle::script("stat -c '%F %t:%T' /data/zero").writable().edit(|config| {
             config["linux"]["devices"] =
-                json!([{"path": "/work/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666}]);
+                json!([{"path": "/data/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666}]);
         });
         assert_eq!(runtime.run(&bundle).ok(), "character special file 1:5\n");
     });

@@ -142,10 +142,10 @@ fn the_source_of_a_mask_is_not_the_images_null() {
     each(&open, |runtime| {
         let canaries = Canaries::new();
         let evil = canaries.path().join("flag");
-        let mask = |bundle: Bundle| bundle.edit(|config| config["linux"]["maskedPaths"] = json!(["/work/secret"]));
+        let mask = |bundle: Bundle| bundle.edit(|config| config["linux"]["maskedPaths"] = json!(["/data/secret"]));
         let base = || {
-            mask(Bundle::script("cat /work/secret; echo changed >/work/secret").writable().file(
-                "/work/secret",
+            mask(Bundle::script("cat /data/secret; echo changed >/data/secret").writable().file(
+                "/data/secret",
                 0o666,
                 "secret\n",
             ))
@@ -255,12 +255,12 @@ fn mount_targets_that_are_exchanged_meanwhile() {
         let file = bundle.path().join("file");
         fs::write(&file, "file\n").unwrap();
         let bundle = bundle
-            .mount(json!({"destination": "/work/target/sub", "type": "tmpfs", "source": "tmpfs"}))
-            .mount(json!({"destination": "/work/target/made/deep", "type": "tmpfs", "source": "tmpfs"}))
-            .mount(json!({"destination": "/work/target/flag", "source": file, "options": ["bind"]}));
-        let target = bundle.rootfs().join("work/target");
+            .mount(json!({"destination": "/data/target/sub", "type": "tmpfs", "source": "tmpfs"}))
+            .mount(json!({"destination": "/data/target/made/deep", "type": "tmpfs", "source": "tmpfs"}))
+            .mount(json!({"destination": "/data/target/flag", "source": file, "options": ["bind"]}));
+        let target = bundle.rootfs().join("data/target");
         fs::create_dir_all(target.join("sub")).unwrap();
-        let link = bundle.rootfs().join("work/link");
+        let link = bundle.rootfs().join("data/link");
         symlink(canaries.path(), &link).unwrap();
         let (done, count) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {

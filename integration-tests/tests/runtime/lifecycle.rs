@@ -31,8 +31,8 @@ fn created_started_stopped_deleted() {
 #[test]
 fn program_does_not_run_before_start() {
     each(&[], |runtime| {
-        let bundle = Bundle::script("echo ran >/work/proof").writable();
-        let proof = bundle.rootfs().join("work/proof");
+        let bundle = Bundle::script("echo ran >/data/proof").writable();
+        let proof = bundle.rootfs().join("data/proof");
         let container = runtime.container(&bundle);
         container.create(&[]).ok();
         assert!(!proof.exists(), "created is not started");
@@ -188,10 +188,10 @@ fn delete_force_kills_in_every_state() {
 fn kill_knows_names_and_numbers() {
     each(&[(Kind::Crun, "crun 1.8 takes an unknown name for signal 0")], |runtime| {
         let bundle = Bundle::script(
-            "trap 'echo usr1 >>/work/log' USR1; trap 'echo hup >>/work/log' HUP; echo up >/work/log; while :; do sleep 0.01; done",
+            "trap 'echo usr1 >>/data/log' USR1; trap 'echo hup >>/data/log' HUP; echo up >/data/log; while :; do sleep 0.01; done",
         )
         .writable();
-        let log = bundle.rootfs().join("work/log");
+        let log = bundle.rootfs().join("data/log");
         let says = |what: &str| {
             eventually(what, || fs::read_to_string(&log).ok().filter(|text| text.ends_with(what)));
         };

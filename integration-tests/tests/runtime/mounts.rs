@@ -137,9 +137,9 @@ fn data_of_a_tmpfs() {
 fn tmpfs_takes_the_mode_of_what_it_covers() {
     // runc gives a tmpfs the mode of the folder below when no mode is asked.
     each(&[(Kind::Reference, "has the kernel's 1777"), (Kind::Crun, "has the kernel's 1777")], |runtime| {
-        let bundle = Bundle::script("stat -c %a /work")
-            .mount(json!({"destination": "/work", "type": "tmpfs", "source": "tmpfs"}));
-        fs::set_permissions(bundle.rootfs().join("work"), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+        let bundle = Bundle::script("stat -c %a /data")
+            .mount(json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs"}));
+        fs::set_permissions(bundle.rootfs().join("data"), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         assert_eq!(runtime.run(&bundle).ok(), "711\n");
     });
 }
@@ -147,7 +147,7 @@ fn tmpfs_takes_the_mode_of_what_it_covers() {
 #[test]
 fn bind_of_a_folder_and_of_a_file() {
     each(&[], |runtime| {
-        let bundle = Bundle::script("cat /mnt/inner /work/made/file /etc/passwd; echo new >/mnt/written");
+        let bundle = Bundle::script("cat /mnt/inner /data/made/file /etc/passwd; echo new >/mnt/written");
         let folder = bundle.path().join("folder");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("inner"), "inner\n").unwrap();
@@ -155,11 +155,11 @@ fn bind_of_a_folder_and_of_a_file() {
         fs::write(&file, "file\n").unwrap();
         let bundle = bundle
             .mount(json!({"destination": "/mnt", "source": folder, "options": ["bind"]}))
-            .mount(json!({"destination": "/work/made/file", "type": "bind", "source": file, "options": ["rbind"]}))
+            .mount(json!({"destination": "/data/made/file", "type": "bind", "source": file, "options": ["rbind"]}))
             .mount(json!({"destination": "/etc/passwd", "type": "none", "source": file, "options": ["bind", "ro"]}));
         assert_eq!(runtime.run(&bundle).ok(), "inner\nfile\nfile\n");
         assert_eq!(fs::read_to_string(folder.join("written")).unwrap(), "new\n");
-        assert!(bundle.rootfs().join("work/made/file").is_file(), "the mount point of a file is a file");
+        assert!(bundle.rootfs().join("data/made/file").is_file(), "the mount point of a file is a file");
     });
 }
 
@@ -302,15 +302,15 @@ fn slave_mounts_receive_from_the_host_and_send_nothing() {
 #[test]
 fn tmpcopyup_copies_what_was_below() {
     let exemptions = [(Kind::Reference, "does not know it")];
-    let bundle = Bundle::script("cat /work/file; cat /work/folder/deep; stat -c '%a %u' /work/file; readlink /work/link; echo x >/work/new; ls /work | wc -l")
-        .file("/work/file", 0o640, "below\n")
-        .file("/work/folder/deep", 0o644, "deep\n")
-        .mount(json!({"destination": "/work", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}));
-    std::os::unix::fs::symlink("file", bundle.rootfs().join("work/link")).unwrap();
+    let bundle = Bundle::script("cat /data/file; cat /data/folder/deep; stat -c '%a %u' /data/file; readlink /data/link; echo x >/data/new; ls /data | wc -l")
+        .file("/data/file", 0o640, "below\n")
+        .file("/data/folder/deep", 0o644, "deep\n")
+        .mount(json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}));
+    std::os::unix::fs::symlink("file", bundle.rootfs().join("data/link")).unwrap();
     if let Some(seen) = same(&exemptions, &bundle, as_is) {
         assert_eq!(seen, "below\ndeep\n640 0\nfile\n4\n");
     }
-    assert!(!bundle.rootfs().join("work/new").exists());
+    assert!(!bundle.rootfs().join("data/new").exists());
 }
 
 #[test]
@@ -324,8 +324,8 @@ fn relative_destination_is_below_the_root() {
 #[test]
 fn missing_mount_points_are_made() {
     each(&[(Kind::Crun, "crun sets the sticky bit on what it makes")], |runtime| {
-        let bundle = Bundle::script("stat -c '%a %u:%g' /work/a /work/a/b")
-            .mount(json!({"destination": "/work/a/b", "type": "tmpfs", "source": "tmpfs", "options": ["mode=700"]}));
+        let bundle = Bundle::script("stat -c '%a %u:%g' /data/a /data/a/b")
+            .mount(json!({"destination": "/data/a/b", "type": "tmpfs", "source": "tmpfs", "options": ["mode=700"]}));
         assert_eq!(runtime.run(&bundle).ok(), "755 0:0\n700 0:0\n");
     });
 }
@@ -346,12 +346,12 @@ fn a_destination_through_a_link_stays_in_the_root() {
 
 #[test]
 fn mqueue_sysfs_proc_devpts_types() {
-    let bundle = Bundle::script("cat /proc/self/mountinfo; test -d /mnt/self && test -e /work/pts/ptmx && test -d /root/kernel")
+    let bundle = Bundle::script("cat /proc/self/mountinfo; test -d /mnt/self && test -e /data/pts/ptmx && test -d /root/kernel")
         .mount(json!({"destination": "/mnt", "type": "proc", "source": "proc", "options": ["nosuid"]}))
-        .mount(json!({"destination": "/work/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]}))
-        .mount(json!({"destination": "/work/queue", "type": "mqueue", "source": "mqueue"}))
+        .mount(json!({"destination": "/data/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]}))
+        .mount(json!({"destination": "/data/queue", "type": "mqueue", "source": "mqueue"}))
         .mount(json!({"destination": "/root", "type": "sysfs", "source": "sysfs", "options": ["ro"]}));
-    let view = |text: &str| ["/mnt", "/work/pts", "/work/queue", "/root"].map(|at| shows_super(text, at)).join("\n");
+    let view = |text: &str| ["/mnt", "/data/pts", "/data/queue", "/root"].map(|at| shows_super(text, at)).join("\n");
     // runc refuses a mount inside of /proc only; procfs twice is fine.
     if let Some(seen) = same(&[], &bundle, view) {
         assert_eq!(seen, "proc nosuid,relatime,rw;\ndevpts relatime,rw;\nmqueue relatime,rw;\nsysfs relatime,ro;");
@@ -362,13 +362,13 @@ fn mqueue_sysfs_proc_devpts_types() {
 fn overlay_is_mounted_by_its_data() {
     let holder = Bundle::new();
     let folder = |name: &str| holder.path().join(name).to_string_lossy().into_owned();
-    let (low, up, work) = (folder("low"), folder("up"), folder("wk"));
-    for path in [&low, &up, &work] {
+    let (low, up, scratch) = (folder("low"), folder("up"), folder("wk"));
+    for path in [&low, &up, &scratch] {
         fs::create_dir(path).unwrap();
     }
     fs::write(format!("{low}/low"), "low\n").unwrap();
     each(&[], |runtime| {
-        let options = [format!("lowerdir={low}"), format!("upperdir={up}"), format!("workdir={work}")];
+        let options = [format!("lowerdir={low}"), format!("upperdir={up}"), format!("workdir={scratch}")];
         let bundle = Bundle::script("cat /mnt/low; echo up >/mnt/new; cat /mnt/new")
             .mount(json!({"destination": "/mnt", "type": "overlay", "source": "overlay", "options": options}));
         assert_eq!(runtime.run(&bundle).ok(), "low\nup\n");

@@ -1,12 +1,13 @@
 //! Namespaces: each new, each left out, each joined by path, user namespaces with mappings, time with offsets.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::compare::{Exemption, as_is, each, same};
-use skiff_integration_tests::runtime::Kind;
+use skiff_integration_tests::runtime::{Kind, on_path};
 use skiff_integration_tests::skip::skip;
 
 /// Words of config.json and names under /proc/self/ns.
@@ -164,7 +165,7 @@ fn user_namespace_with_mappings() {
 
 #[test]
 fn user_namespace_with_several_ranges_and_a_user() {
-    let bundle = Bundle::script("cat /proc/self/uid_map | tr -s ' '; id -u; id -g; echo new >/work/new")
+    let bundle = Bundle::script("cat /proc/self/uid_map | tr -s ' '; id -u; id -g; echo new >/data/new")
         .writable()
         .user_namespace(200_000)
         .edit(|config| {
@@ -174,10 +175,10 @@ fn user_namespace_with_several_ranges_and_a_user() {
             ]);
             config["process"]["user"] = json!({"uid": 11, "gid": 12, "additionalGids": [13]});
         });
-    fs::set_permissions(bundle.rootfs().join("work"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    fs::set_permissions(bundle.rootfs().join("data"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     if let Some(seen) = same(&[(Kind::Reference, "EINVAL for several ranges")], &bundle, as_is) {
         assert_eq!(seen, " 0 200000 10\n 10 300000 5000\n11\n12\n");
-        let made = fs::metadata(bundle.rootfs().join("work/new")).unwrap();
+        let made = fs::metadata(bundle.rootfs().join("data/new")).unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 300_001);
     }
 }
@@ -222,12 +223,10 @@ fn a_user_without_rights_runs_a_rootless_container() {
 
 #[test]
 fn newuidmap_writes_the_mappings_of_a_user_without_rights() {
-    let subordinate = fs::read_to_string("/etc/subuid").unwrap_or_default();
-    let Some(first) =
-        subordinate.lines().find_map(|line| line.strip_prefix("1000:")?.split(':').next()?.parse::<u32>().ok())
-    else {
-        return skip("no subordinate ids for user 1000 in /etc/subuid (add `1000:100000:65536` there and in subgid)");
-    };
+    let first = 700_000;
+    if on_path("newuidmap").is_none() || !["/etc/subuid", "/etc/subgid"].iter().all(|path| Path::new(path).exists()) {
+        return skip("newuidmap is not installed");
+    }
     each(&[(Kind::Reference, "wants cgroups")], |runtime| {
         if runtime.is_wrapped() {
             return;
@@ -239,10 +238,23 @@ fn newuidmap_writes_the_mappings_of_a_user_without_rights() {
             }
         });
         give_away(&bundle, runtime.root());
-        let outcome = runtime.container(&bundle).run_command(&[]).user(1000).env("XDG_RUNTIME_DIR", "/tmp").run();
-        assert_eq!(outcome.ok(), format!(" 0 1000 1\n 1 {first} 1000\n"));
+        // A private /etc in which user 1000 exists and owns subordinate ids; the machine's own stays as it is.
+        for (name, text) in
+            [("subuid", "tester:700000:65536\n"), ("subgid", "tester:700000:65536\n"), ("passwd", PASSWD)]
+        {
+            fs::write(bundle.path().join(name), text).unwrap();
+        }
+        let script = "for name in subuid subgid passwd; do mount --bind $0/$name /etc/$name || exit 99; done; \
+            exec setpriv --reuid 1000 --regid 1000 --clear-groups \"$@\"";
+        let folder = bundle.path().to_string_lossy();
+        let container = runtime.container(&bundle);
+        let command = container.run_under(&["unshare", "-m", "sh", "-c", script, &folder], &[]);
+        assert_eq!(command.env("XDG_RUNTIME_DIR", "/tmp").run().ok(), format!(" 0 1000 1\n 1 {first} 1000\n"));
+        container.assert_gone();
     });
 }
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\ntester:x:1000:1000::/tmp:/bin/sh\n";
 
 /// What `spec --rootless` makes: own user and mount namespaces, no cgroup, nothing only root may mount.
 fn rootless(size: u32) -> impl FnOnce(&mut Value) {
@@ -262,7 +274,7 @@ fn rootless(size: u32) -> impl FnOnce(&mut Value) {
     }
 }
 
-fn give_away(bundle: &Bundle, state: &std::path::Path) {
+fn give_away(bundle: &Bundle, state: &Path) {
     for path in [bundle.path(), state] {
         Invocation::new("chown", &["-hR", "1000:1000", &path.to_string_lossy()]).run().ok();
     }

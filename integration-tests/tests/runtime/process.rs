@@ -53,9 +53,9 @@ fn umask_is_set_or_0022() {
 
 #[test]
 fn working_directory_is_set() {
-    let bundle = process(Bundle::script("pwd; readlink /proc/self/cwd"), |process| process["cwd"] = json!("/work"));
+    let bundle = process(Bundle::script("pwd; readlink /proc/self/cwd"), |process| process["cwd"] = json!("/data"));
     if let Some(seen) = same(&[], &bundle, as_is) {
-        assert_eq!(seen, "/work\n/work\n");
+        assert_eq!(seen, "/data\n/data\n");
     }
 }
 
@@ -63,8 +63,8 @@ fn working_directory_is_set() {
 fn a_missing_working_directory_is_made() {
     each(&[(Kind::Reference, "does not make it")], |runtime| {
         let bundle =
-            process(Bundle::script("pwd; stat -c '%a %u' ."), |process| process["cwd"] = json!("/work/a/b")).writable();
-        assert_eq!(runtime.run(&bundle).ok(), "/work/a/b\n755 0\n");
+            process(Bundle::script("pwd; stat -c '%a %u' ."), |process| process["cwd"] = json!("/data/a/b")).writable();
+        assert_eq!(runtime.run(&bundle).ok(), "/data/a/b\n755 0\n");
     });
 }
 
@@ -73,14 +73,14 @@ fn a_working_directory_only_its_user_may_enter() {
     // CVE-2021-20206's neighbour: root without CAP_DAC_OVERRIDE cannot enter, the user can.
     each(&[(Kind::Reference, "changes directory as root only")], |runtime| {
         let bundle = process(Bundle::script("pwd"), |process| {
-            process["cwd"] = json!("/work/private");
+            process["cwd"] = json!("/data/private");
             process["user"] = json!({"uid": 1000, "gid": 1000});
         });
-        let folder = bundle.rootfs().join("work/private");
+        let folder = bundle.rootfs().join("data/private");
         fs::create_dir(&folder).unwrap();
         std::os::unix::fs::chown(&folder, Some(1000), Some(1000)).unwrap();
         fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        assert_eq!(runtime.run(&bundle).ok(), "/work/private\n");
+        assert_eq!(runtime.run(&bundle).ok(), "/data/private\n");
     });
 }
 
@@ -97,7 +97,7 @@ fn a_file_as_working_directory_is_refused() {
 #[test]
 fn environment_is_the_configs_and_nothing_else() {
     let bundle = process(Bundle::new().args(&["/bin/env"]), |process| {
-        process["env"] = json!(["PATH=/bin", "EMPTY=", "TWO=a=b", "HOME=/work"]);
+        process["env"] = json!(["PATH=/bin", "EMPTY=", "TWO=a=b", "HOME=/data"]);
     });
     let sorted = |text: &str| {
         let mut lines: Vec<&str> = text.lines().collect();
@@ -105,13 +105,13 @@ fn environment_is_the_configs_and_nothing_else() {
         lines.join("\n")
     };
     if let Some(seen) = same(&[], &bundle, sorted) {
-        assert_eq!(seen, "EMPTY=\nHOME=/work\nPATH=/bin\nTWO=a=b");
+        assert_eq!(seen, "EMPTY=\nHOME=/data\nPATH=/bin\nTWO=a=b");
     }
 }
 
 #[test]
 fn home_comes_from_passwd_when_unset() {
-    for (uid, expected) in [(0, "/root"), (1000, "/home/adm"), (4242, "/")] {
+    for (uid, expected) in [(0, "/root"), (1000, "/srv/adm"), (4242, "/")] {
         let no_home = [
             (Kind::Reference, "libcontainer has its own idea of HOME"),
             (Kind::Crun, "crun sets none for a user that passwd does not know"),
@@ -128,11 +128,11 @@ fn program_is_looked_up_in_the_containers_path() {
     each(&[], |runtime| {
         let own = |path: &str| {
             Bundle::new()
-                .file("/work/tool", 0o755, "#!/bin/sh\necho found\n")
+                .file("/data/tool", 0o755, "#!/bin/sh\necho found\n")
                 .args(&["tool"])
                 .edit(|config| config["process"]["env"] = json!([format!("PATH={path}")]))
         };
-        assert_eq!(runtime.run(&own("/nowhere:/work")).ok(), "found\n");
+        assert_eq!(runtime.run(&own("/nowhere:/data")).ok(), "found\n");
         let not_on_path = own("/nowhere");
         let container = runtime.container(&not_on_path);
         container.run(&[]).fails();
@@ -144,9 +144,9 @@ fn program_is_looked_up_in_the_containers_path() {
 fn relative_programs_start_at_the_working_directory() {
     each(&[], |runtime| {
         let bundle = Bundle::new()
-            .file("/work/tool", 0o755, "#!/bin/sh\necho found\n")
+            .file("/data/tool", 0o755, "#!/bin/sh\necho found\n")
             .args(&["./tool"])
-            .edit(|config| config["process"]["cwd"] = json!("/work"));
+            .edit(|config| config["process"]["cwd"] = json!("/data"));
         assert_eq!(runtime.run(&bundle).ok(), "found\n");
     });
 }

@@ -7,15 +7,15 @@ use skiff_integration_tests::runtime::Kind;
 
 #[test]
 fn a_masked_file_is_empty_and_a_masked_folder_too() {
-    let bundle = Bundle::script("wc -c </work/file; ls /work/folder | wc -l; (echo x >/work/folder/new) 2>/dev/null; ls /work/folder | wc -l; echo kept >/work/file; wc -c </work/file")
-        .file("/work/file", 0o644, "secret")
-        .file("/work/folder/inner", 0o644, "secret")
+    let bundle = Bundle::script("wc -c </data/file; ls /data/folder | wc -l; (echo x >/data/folder/new) 2>/dev/null; ls /data/folder | wc -l; echo kept >/data/file; wc -c </data/file")
+        .file("/data/file", 0o644, "secret")
+        .file("/data/folder/inner", 0o644, "secret")
         .writable()
-        .edit(|config| config["linux"]["maskedPaths"] = json!(["/work/file", "/work/folder", "/not/there"]));
+        .edit(|config| config["linux"]["maskedPaths"] = json!(["/data/file", "/data/folder", "/not/there"]));
     if let Some(seen) = same(&[], &bundle, as_is) {
         assert_eq!(seen, "0\n0\n0\n0\n");
     }
-    assert_eq!(std::fs::read_to_string(bundle.rootfs().join("work/file")).unwrap(), "secret");
+    assert_eq!(std::fs::read_to_string(bundle.rootfs().join("data/file")).unwrap(), "secret");
     assert!(!bundle.rootfs().join("not").exists(), "nothing is made to be masked");
 }
 
@@ -31,12 +31,12 @@ fn default_masks_of_proc_and_sys() {
 #[test]
 fn read_only_paths_refuse_writing() {
     let bundle = Bundle::script(
-        "for path in /work/folder/new /work/file /proc/sys/kernel/domainname; do (echo x >$path) 2>&1 | grep -o 'Read-only file system'; done; cat /work/file",
+        "for path in /data/folder/new /data/file /proc/sys/kernel/domainname; do (echo x >$path) 2>&1 | grep -o 'Read-only file system'; done; cat /data/file",
     )
-    .file("/work/file", 0o644, "kept\n")
-    .file("/work/folder/inner", 0o644, "")
+    .file("/data/file", 0o644, "kept\n")
+    .file("/data/folder/inner", 0o644, "")
     .writable()
-    .edit(|config| config["linux"]["readonlyPaths"] = json!(["/work/file", "/work/folder", "/not/there", "/proc/sys"]));
+    .edit(|config| config["linux"]["readonlyPaths"] = json!(["/data/file", "/data/folder", "/not/there", "/proc/sys"]));
     if let Some(seen) = same(&[], &bundle, as_is) {
         assert_eq!(seen, "Read-only file system\nRead-only file system\nRead-only file system\nkept\n");
     }
@@ -76,12 +76,12 @@ fn a_masked_path_that_is_a_link_does_not_reach_the_target() {
         (Kind::Reference, "follows it in the root"),
     ];
     each(&following, |runtime| {
-        let bundle = Bundle::script("cat /work/target").file("/work/target", 0o644, "plain\n").edit(|config| {
-            config["linux"]["maskedPaths"] = json!(["/work/link"]);
+        let bundle = Bundle::script("cat /data/target").file("/data/target", 0o644, "plain\n").edit(|config| {
+            config["linux"]["maskedPaths"] = json!(["/data/link"]);
         });
-        std::os::unix::fs::symlink("target", bundle.rootfs().join("work/link")).unwrap();
+        std::os::unix::fs::symlink("target", bundle.rootfs().join("data/link")).unwrap();
         let container = runtime.container(&bundle);
-        container.run(&[]).fails_with(&["/work/link"]);
+        container.run(&[]).fails_with(&["/data/link"]);
         container.assert_gone();
     });
 }

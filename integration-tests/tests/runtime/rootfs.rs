@@ -10,10 +10,10 @@ use skiff_integration_tests::runtime::Kind;
 #[test]
 fn a_read_only_root_refuses_writing() {
     for (readonly, expected) in [(true, "refused\n"), (false, "written\n")] {
-        let bundle = Bundle::script("echo x 2>/dev/null >/work/new && echo written || echo refused; exit 0")
+        let bundle = Bundle::script("echo x 2>/dev/null >/data/new && echo written || echo refused; exit 0")
             .edit(|config| config["root"]["readonly"] = json!(readonly));
         // busybox sh reports the failed redirection itself.
-        let bundle = bundle.args(&["/bin/sh", "-c", "(touch /work/new) 2>/dev/null && echo written || echo refused"]);
+        let bundle = bundle.args(&["/bin/sh", "-c", "(touch /data/new) 2>/dev/null && echo written || echo refused"]);
         if let Some(seen) = same(&[], &bundle, |text| text.to_owned()) {
             assert_eq!(seen, expected);
         }
@@ -125,8 +125,8 @@ fn a_root_that_is_a_link_or_a_file_is_refused() {
 fn root_of_a_host_folder_with_its_own_mounts() {
     // The root's own submounts come along (rbind), and go with the container.
     each(&[], |runtime| {
-        let bundle = Bundle::script("cat /work/inner");
-        let at = bundle.rootfs().join("work");
+        let bundle = Bundle::script("cat /data/inner");
+        let at = bundle.rootfs().join("data");
         let at = at.to_string_lossy();
         let shell = |script: &str| skiff_integration_tests::command::Invocation::new("sh", &["-c", script]).run();
         shell(&format!("mount -t tmpfs x {at} && echo inner >{at}/inner")).ok();

@@ -91,5 +91,5 @@ fn the_runtime_as_the_containers_program() {
 
 #[test]
 fn the_runtime_as_an_interpreter() {
-    each(&[], |runtime| attacked(runtime, &["/work/script"], Some(("/work/script", "#!/proc/self/exe\n"))));
+    each(&[], |runtime| attacked(runtime, &["/data/script"], Some(("/data/script", "#!/proc/self/exe\n"))));
 }
