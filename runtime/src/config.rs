@@ -2,6 +2,7 @@
 //! against what this runtime can enforce. What it cannot is refused by name.
 
 mod load;
+mod locate;
 mod refuse;
 
 pub use load::{Bundle, Loaded, load};
@@ -46,10 +47,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// Not JSON, or not of the specification's types; the source names line and column.
-    #[error("`{path}` is not a valid OCI configuration")]
+    #[error("`{path}` is not a valid OCI configuration{}", at(member))]
     Invalid {
         /// The file.
         path: PathBuf,
+        /// The member in which the parser stopped.
+        member: String,
         /// What the parser said, with line and column.
         #[source]
         source: serde_json::Error,
@@ -71,4 +74,8 @@ pub enum Error {
         /// Why it cannot be enforced.
         reason: &'static str,
     },
+}
+
+fn at(member: &str) -> String {
+    if member.is_empty() { String::new() } else { format!(", at `{member}`") }
 }

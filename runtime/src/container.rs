@@ -17,15 +17,25 @@ use rustix::fs::{CWD, Mode, OFlags};
 use skiff_contract::status::Status;
 use std::os::fd::AsFd;
 
-/// Runs the hooks that a record keeps for later. The bundle, their working directory, may be gone by then.
-fn hooks_of(record: &Record, kind: hooks::Kind) -> Result<(), hooks::Error> {
-    let (which, status) = match kind {
-        hooks::Kind::Poststart => (&record.poststart, Status::Running),
-        _ => (&record.poststop, Status::Stopped),
-    };
+/// Runs the poststart hooks up to the first that fails.
+fn poststart_hooks(record: &Record) -> Result<(), hooks::Error> {
+    with_surroundings(record, Status::Running, |surroundings| {
+        hooks::run(&record.poststart, hooks::Kind::Poststart, surroundings)
+    })
+}
+
+/// Runs every poststop hook, and gives what went wrong.
+fn each_poststop_hook(record: &Record) -> Vec<hooks::Error> {
+    with_surroundings(record, Status::Stopped, |surroundings| {
+        let run = |(index, hook)| hooks::run_one(hook, hooks::Kind::Poststop, index, surroundings).err();
+        record.poststop.iter().enumerate().filter_map(run).collect()
+    })
+}
+
+/// What hooks find that a record has kept for later. The bundle, their working directory, may be gone by then.
+fn with_surroundings<T>(record: &Record, status: Status, run: impl FnOnce(&hooks::Surroundings<'_>) -> T) -> T {
     let state = serde_json::to_vec(&record.document(status)).unwrap_or_default();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let bundle = rustix::fs::openat(CWD, &record.bundle, flags, Mode::empty()).ok();
-    let directory = bundle.as_ref().map(|bundle| bundle.as_fd());
-    hooks::run(which, kind, &hooks::Surroundings { state: &state, environment: &[], directory })
+    run(&hooks::Surroundings { state: &state, environment: &[], directory: bundle.as_ref().map(AsFd::as_fd) })
 }

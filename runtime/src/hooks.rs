@@ -117,7 +117,7 @@ pub enum Error {
         /// The JSON property.
         property: String,
         /// What is wrong with its value.
-        problem: &'static str,
+        problem: String,
     },
     /// The hook could not be started or waited for.
     #[error("cannot run {hook}")]
@@ -207,20 +207,20 @@ fn quote(output: &[u8]) -> String {
     }
 }
 
-fn check(hook: &Hook) -> Result<(), (String, &'static str)> {
+fn check(hook: &Hook) -> Result<(), (String, String)> {
     const NUL: &str = "contains a NUL character";
     if !hook.path().is_absolute() {
-        return Err(("path".to_owned(), "must be absolute"));
+        return Err(("path".to_owned(), format!("must be absolute, and is `{}`", hook.path().display())));
     }
     if has_nul(hook.path().as_os_str()) {
-        return Err(("path".to_owned(), NUL));
+        return Err(("path".to_owned(), NUL.to_owned()));
     }
     if hook.timeout().is_some_and(|seconds| seconds <= 0) {
-        return Err(("timeout".to_owned(), "must be greater than zero (seconds)"));
+        return Err(("timeout".to_owned(), "must be greater than zero (seconds)".to_owned()));
     }
     for (index, argument) in hook.args().iter().flatten().enumerate() {
         if argument.contains('\0') {
-            return Err((format!("args[{index}]"), NUL));
+            return Err((format!("args[{index}]"), NUL.to_owned()));
         }
     }
     for (index, entry) in hook.env().iter().flatten().enumerate() {
@@ -230,7 +230,7 @@ fn check(hook: &Hook) -> Result<(), (String, &'static str)> {
             Some(0) => "has no name before its `=`",
             Some(_) => continue,
         };
-        return Err((format!("env[{index}]"), problem));
+        return Err((format!("env[{index}]"), problem.to_owned()));
     }
     Ok(())
 }

@@ -227,3 +227,12 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+impl Error {
+    /// Whether this user may not make cgroups there.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let Self::Make { source, .. } = self else { return false };
+        matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    }
+}

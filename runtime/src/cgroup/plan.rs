@@ -90,6 +90,14 @@ pub struct Plan {
     pub wish: Vec<String>,
 }
 
+impl Plan {
+    /// Whether there is nothing to enforce.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.memory.is_empty() && self.devices == DevicePlan::Unlimited
+    }
+}
+
 /// Plans `linux.resources`. Without any, or without `devices`, every device but the usual ones is denied, as runc does.
 /// Errors name the JSON property.
 pub fn plan(resources: Option<&LinuxResources>, host: &Host, control: DeviceControl) -> Result<Plan, Error> {

@@ -6,6 +6,7 @@ use crate::config::Bundle;
 use crate::container::create as make;
 use crate::container::plans::{Begin, Request};
 use crate::process::Listen;
+use crate::sys;
 use std::process::ExitCode;
 
 pub(super) fn create(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
@@ -15,6 +16,8 @@ pub(super) fn create(global: &Global, options: &Make) -> anyhow::Result<ExitCode
 }
 
 pub(super) fn request(global: &Global, options: &Make, begin: Begin) -> anyhow::Result<Request> {
+    let listen = listen();
+    preserved(options.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;
     Ok(Request {
         id: options.id.parse()?,
         bundle: Bundle::open(&options.bundle)?,
@@ -24,10 +27,20 @@ pub(super) fn request(global: &Global, options: &Make, begin: Begin) -> anyhow::
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
-        listen: listen(),
+        listen,
         no_cgroup: global.cgroups == CgroupManager::Disabled,
         begin,
     })
+}
+
+/// Checks that each descriptor to pass on was given to us. Our own are close-on-exec; one of them in the place of one
+/// that the caller forgot must not reach the container.
+fn preserved(asked: u32, activated: u32) -> anyhow::Result<()> {
+    for number in 3..3_u32.saturating_add(asked).saturating_add(activated) {
+        let given = sys::prctl::is_inherited(number);
+        anyhow::ensure!(given, "descriptor {number} is not open (--preserve-fds {asked}, LISTEN_FDS {activated})");
+    }
+    Ok(())
 }
 
 /// Socket activation by systemd: the descriptors after standard error are for the container (sd_listen_fds(3)).

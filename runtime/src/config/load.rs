@@ -1,5 +1,6 @@
 //! Reads `config.json` once, with a size limit, and hands back the parsed document with what was found noteworthy.
 
+use super::locate::member_at;
 use super::{Error, LARGEST_CONFIG, refuse};
 use oci_spec::runtime::{Capability, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -45,7 +46,10 @@ impl Bundle {
 pub fn load(bundle: &Bundle) -> Result<Loaded, Error> {
     let path = bundle.path.join("config.json");
     let text = read(bundle, &path)?;
-    let (spec, warnings) = parse(&text).map_err(|source| Error::Invalid { path, source })?;
+    let (spec, warnings) = parse(&text).map_err(|source| {
+        let member = member_at(&text, source.line(), source.column());
+        Error::Invalid { path, member, source }
+    })?;
     refuse::check(&spec)?;
     Ok(Loaded { spec, warnings })
 }

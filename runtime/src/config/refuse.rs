@@ -41,15 +41,17 @@ fn check_version(version: &str) -> Result<(), Error> {
     }
 }
 
-fn unsupported(spec: &Spec) -> [(&'static str, bool, &'static str); 9] {
+fn unsupported(spec: &Spec) -> [(&'static str, bool, &'static str); 10] {
     let linux = spec.linux().as_ref();
     let asked = |present: fn(&oci_spec::runtime::Linux) -> bool| linux.is_some_and(present);
+    let affinity = spec.process().as_ref().is_some_and(|process| process.exec_cpu_affinity().is_some());
     [
         ("linux.seccomp", asked(|linux| linux.seccomp().is_some()), NOT_BUILT),
         ("linux.mountLabel", asked(|linux| linux.mount_label().as_ref().is_some_and(|it| !it.is_empty())), NOT_BUILT),
         ("linux.intelRdt", asked(|linux| linux.intel_rdt().is_some()), NOT_BUILT),
         ("linux.memoryPolicy", asked(|linux| linux.memory_policy().is_some()), NOT_BUILT),
         ("linux.netDevices", asked(|linux| linux.net_devices().as_ref().is_some_and(|it| !it.is_empty())), NOT_BUILT),
+        ("process.execCPUAffinity", affinity, NOT_BUILT),
         ("vm", spec.vm().is_some(), "skiff does not run virtual machines"),
         ("windows", spec.windows().is_some(), OTHER_SYSTEM),
         ("solaris", spec.solaris().is_some(), OTHER_SYSTEM),

@@ -280,7 +280,7 @@ fn equip<'a>(
     };
     let namespaces = open_namespaces(plans)?;
     let (location, plan) = &plans.cgroup;
-    let cgroup = cgroup::create(location, plan)?;
+    let cgroup = make_cgroup(location, plan, root)?;
     let wait_first = plans.namespaces.makes(Kind::User)
         || plans.process.in_user_namespace()
         || location.dirs.iter().any(|dir| dir.kind != cgroup::Kind::V2);
@@ -298,6 +298,15 @@ fn equip<'a>(
         bundle: &request.bundle,
     };
     Ok((kit, Ours { cgroup, channel, pidfd_socket, shield }))
+}
+
+/// A user who is not root has usually no part of the cgroup tree to call their own. Without limits to enforce that is no
+/// obstacle: the container stays in the cgroup of its maker, as with runc.
+fn make_cgroup(location: &cgroup::Location, plan: &cgroup::Plan, root: bool) -> Result<Cgroup, Error> {
+    match cgroup::create(location, plan) {
+        Err(error) if !root && error.is_denied() && plan.is_empty() => Ok(cgroup::create(&Default::default(), plan)?),
+        other => Ok(other?),
+    }
 }
 
 fn open_namespaces(plans: &Plans) -> Result<Vec<OwnedFd>, Error> {

@@ -3,7 +3,7 @@
 use super::kill::kill_and_wait;
 use super::observe::{Seen, look};
 use crate::state::{self, Entry, Lock, Record};
-use crate::{cgroup, hooks, log};
+use crate::{cgroup, log};
 use skiff_contract::status::Status;
 use std::io;
 use std::time::{Duration, Instant};
@@ -140,8 +140,8 @@ fn poststop(record: &Record) {
     if record.poststop.is_empty() {
         return;
     }
-    // The specification wants a warning here and the deletion to go on (runtime.md, lifecycle).
-    if let Err(error) = super::hooks_of(record, hooks::Kind::Poststop) {
+    // The specification wants a warning here, the other hooks run and the deletion to go on (runtime.md, lifecycle).
+    for error in super::each_poststop_hook(record) {
         log::warn(&format!("container `{}`: {:#}", record.id, anyhow::Error::from(error)));
     }
 }

@@ -99,9 +99,10 @@ pub(super) fn send(process: &Identity, signal: i32) -> io::Result<bool> {
     if !process.is_alive() {
         return Ok(false);
     }
-    let sent = match &pidfd {
-        Some(pidfd) => sys::kill::by_descriptor(pidfd.as_fd(), signal),
+    let sent = match pidfd.as_ref().map(|pidfd| sys::kill::by_descriptor(pidfd.as_fd(), signal)) {
         None => sys::kill::by_pid(process.pid, signal),
+        Some(Err(error)) if error.raw_os_error() == Some(libc::ENOSYS) => sys::kill::by_pid(process.pid, signal),
+        Some(sent) => sent,
     };
     match sent {
         Err(error) if sys::kill::is_gone(&error) => Ok(false),

@@ -111,7 +111,7 @@ fn poststart(entry: &Entry, record: &Record) -> Result<(), Error> {
     if record.poststart.is_empty() {
         return Ok(());
     }
-    super::hooks_of(record, hooks::Kind::Poststart).map_err(|source| {
+    super::poststart_hooks(record).map_err(|source| {
         clean_up(entry, record);
         Error::Poststart { id: record.id.clone(), source }
     })

@@ -13,7 +13,7 @@ fn hooks_are_checked_by_name() {
     check_hooks(r#"{"poststop":[{"path":"/a","args":["a"],"env":["A=","B=1=2"],"timeout":1}]}"#, Ok(()));
     check_hooks(
         r#"{"createRuntime":[{"path":"/a"},{"path":"b"}]}"#,
-        Err("`hooks.createRuntime[1].path` must be absolute"),
+        Err("`hooks.createRuntime[1].path` must be absolute, and is `b`"),
     );
     check_hooks(
         r#"{"prestart":[{"path":"/a","timeout":0}]}"#,

@@ -21,9 +21,11 @@ pub(super) fn take(kit: &Kit<'_>, hop: &Hop) -> Result<i32, Error> {
         kit.channel.send(&Message::Map)?;
         expect_proceed(&kit.channel)?;
     }
-    if hop.new_user || joins_user(plan) {
-        // Without ids of the namespace the rights over what comes next would be there, but not over /proc/self.
+    // Without ids of the namespace the rights over what comes next would be there, but what is made would be nobody's.
+    if hop.new_user {
         step::become_root_inside(plan)?;
+    } else if joins_user(plan) {
+        step::become_root_if_mapped()?;
     }
     make_time(plan, hop)?;
     if hop.new_pid {

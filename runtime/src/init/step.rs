@@ -55,6 +55,18 @@ pub(super) fn become_root_inside(plan: &Plan) -> Result<(), Error> {
     die_with_parent()
 }
 
+/// The same in a user namespace of somebody else's making, whose maps we do not know.
+pub(super) fn become_root_if_mapped() -> Result<(), Error> {
+    let (gid, uid) = (rustix::process::Gid::ROOT, rustix::process::Uid::ROOT);
+    let become_both = rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid));
+    match become_both {
+        // EINVAL: 0 is not mapped (user_namespaces(7)).
+        Ok(()) | Err(rustix::io::Errno::INVAL) => die_with_parent(),
+        Err(errno) => Err(failed("become root of the joined user namespace")(errno.into())),
+    }
+}
+
 /// Joins namespaces by descriptors that the parent has opened and checked. Those that the kernel refuses are tried
 /// again after the others: rights over some come with the user namespace, rights over others go with it.
 pub(super) fn join(plan: &Plan, namespaces: &[OwnedFd], which: &[usize]) -> Result<(), Error> {

@@ -42,7 +42,7 @@ pub fn plan(env: &[String], listen: Option<&Listen>) -> Result<Environment, Erro
     let mut all: Vec<(String, String)> = Vec::with_capacity(env.len() + 3);
     for (index, entry) in env.iter().enumerate() {
         let invalid = |problem: &str| Error::invalid(format!("process.env[{index}]"), problem);
-        let (name, value) = entry.split_once('=').ok_or_else(|| invalid("has no `=`"))?;
+        let (name, value) = entry.split_once('=').ok_or_else(|| invalid(&format!("has no `=`: `{}`", entry.escape_debug())))?;
         if name.is_empty() {
             return Err(invalid("has no name before its `=`"));
         }
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn bad_entries_are_named() {
-        assert_eq!(block(&["A=1", "B"], None).unwrap_err(), "`process.env[1]` has no `=`");
+        assert_eq!(block(&["A=1", "B"], None).unwrap_err(), "`process.env[1]` has no `=`: `B`");
         assert_eq!(block(&["=1"], None).unwrap_err(), "`process.env[0]` has no name before its `=`");
         assert_eq!(block(&["A=\0"], None).unwrap_err(), "`process.env[0]` contains a NUL character");
     }

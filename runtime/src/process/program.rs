@@ -30,6 +30,9 @@ pub fn plan(args: Option<&[String]>) -> Result<Program, Error> {
     if args.is_empty() {
         return Err(Error::invalid("process.args", "must not be empty"));
     }
+    if args[0].is_empty() {
+        return Err(Error::invalid("process.args[0]", "is empty; it must name the program"));
+    }
     let texts = args.iter().enumerate().map(|(index, arg)| {
         CString::new(arg.as_str())
             .map_err(|_nul| Error::invalid(format!("process.args[{index}]"), "contains a NUL character"))

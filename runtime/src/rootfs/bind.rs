@@ -117,7 +117,8 @@ pub(super) fn host_directory(
     reopen: impl FnOnce() -> Result<OwnedFd, Errno>,
 ) -> Result<(), Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    match rustix::mount::open_tree(CWD, path, flags) {
+    let tree = if kernel::has_move_mount() { rustix::mount::open_tree(CWD, path, flags) } else { Err(Errno::NOSYS) };
+    match tree {
         Ok(tree) => {
             for change in changes(options, true, false) {
                 apply(&tree, change)?;

@@ -45,11 +45,28 @@ pub fn prepare_child(command: &mut Command, directory: Option<OwnedFd>) {
             rustix::process::fchdir(directory)?;
         }
         reset_signals();
+        keep_from_exec(3);
         Ok(())
     };
     // SAFETY: pre_exec requires that the closure be sound in a forked child: it neither allocates nor takes a lock
-    // (fchdir, signal and sigprocmask are async-signal-safe), and the runtime has one thread anyway.
+    // (these calls are async-signal-safe), and the runtime has one thread anyway.
     let _the_same_command = unsafe { command.pre_exec(enter) };
+}
+
+/// Keeps every descriptor from `first` on from the program that is executed next: ours are close-on-exec, but not those
+/// that the caller of the runtime has left open.
+fn keep_from_exec(first: u32) {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    /// What is tried where the kernel cannot do it (before Linux 5.11): the usual limit on open files.
+    const BLIND_LIMIT: i32 = 1024;
+    // SAFETY: with this flag close_range(2) only sets a flag of descriptors and touches no memory.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) } == 0 {
+        return;
+    }
+    for descriptor in i32::try_from(first).unwrap_or(3)..BLIND_LIMIT {
+        // SAFETY: F_SETFD takes a number and touches no memory; EBADF for those that are not open is of no account.
+        let _not_open = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// Closes every descriptor from `first` on (`close_range(2)`, Linux 5.9). Whatever still owns one of them must not
@@ -99,4 +116,13 @@ pub fn move_descriptor(from: BorrowedFd<'_>, number: u32) -> io::Result<OwnedFd>
     }
     // SAFETY: dup3 has just made this descriptor and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(outcome) })
+}
+
+/// Whether a descriptor is open and was left open for us by whoever executed us.
+#[must_use]
+pub fn is_inherited(number: u32) -> bool {
+    let Ok(number) = i32::try_from(number) else { return false };
+    // SAFETY: F_GETFD takes a number, touches no memory, and answers EBADF for one that is not open.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }

@@ -75,3 +75,29 @@ fn paths_are_cleaned_by_text() {
     check("/a/../../b", "/b");
     check("", "/");
 }
+
+#[test]
+fn the_walk_agrees_with_the_kernel() {
+    let (folder, fd) = root();
+    std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    for (target, name) in
+        [("/a", "absolute"), ("../../../a/b", "upwards"), ("b/../../file", "a/around"), ("loop", "loop"), ("gone", "lost")]
+    {
+        symlink(target, folder.path().join(name)).unwrap();
+    }
+    let paths = [
+        ".", "/", "a", "a/b/..", "../../a", "absolute/b", "upwards", "upwards/../around", "a/around", "loop", "lost",
+        "file", "file/x", "file/..", "nothing", "absolute", "a/../absolute/b/../../upwards",
+    ];
+    for path in paths {
+        for links in [Links::Follow, Links::KeepLast, Links::Refuse] {
+            let inode = |found: Result<OwnedFd, Errno>| found.map(|fd| rustix::fs::fstat(&fd).unwrap().st_ino);
+            let kernel = inode(in_root(fd.as_fd(), Path::new(path), links));
+            // The kernel says ENOTDIR for `file/..` where we only find the way back; both stay inside.
+            if path != "file/.." {
+                assert_eq!(inode(walk::walk(fd.as_fd(), Path::new(path), links)), kernel, "{path} {links:?}");
+            }
+        }
+    }
+}
