@@ -7,7 +7,7 @@ use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::{Running, eventually};
 use skiff_integration_tests::compare::each;
-use skiff_integration_tests::runtime::{Container, Runtime};
+use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 
 /// Takes every program file that another process of the pid namespace is running, and writes to it for ever.
 const ATTACKER: &str = r#"
@@ -30,6 +30,7 @@ while :; do
 done
 "#;
 
+/// Attempts on ours; the references only show that the attack itself works as a test.
 const ROUNDS: usize = 30;
 
 fn with_all_capabilities(bundle: Bundle) -> Bundle {
@@ -62,7 +63,8 @@ fn attacked(runtime: &Runtime, args: &[&str], file: Option<(&str, &str)>) {
     let bundle = with_all_capabilities(Bundle::script(ATTACKER));
     let attacker = runtime.container(&bundle);
     let running = attack(&attacker);
-    for _ in 0..ROUNDS {
+    let rounds = if runtime.kind == Kind::Skiff { ROUNDS } else { 5 };
+    for _ in 0..rounds {
         let mut victim = joined(&attacker, args);
         if let Some((path, text)) = file {
             victim = victim.file(path, 0o755, text);
