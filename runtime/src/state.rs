@@ -37,7 +37,9 @@ pub enum Error {
     #[error("container `{0}` does not exist")]
     Absent(String),
     /// The folder is there, the record is not.
-    #[error("container `{0}` does not exist: its creation was cut short; remove the rest with `skiff delete --force {0}`")]
+    #[error(
+        "container `{0}` does not exist: its creation was cut short; remove the rest with `skiff delete --force {0}`"
+    )]
     Unfinished(String),
     /// Another command is at work on it.
     #[error("container `{0}` is being worked on by another command; try again when that has ended")]

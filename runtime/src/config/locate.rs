@@ -91,12 +91,18 @@ mod tests {
     #[test]
     fn the_member_is_named() {
         check("{\"ociVersion\":\"1.0.2\",\n \"root\":{\"path\":7}}", "root.path");
-        check("{\"ociVersion\":\"1.0.2\",\n \"linux\":{\"namespaces\":[{\"type\":\"moon\"}]}}", "linux.namespaces[0].type");
+        check(
+            "{\"ociVersion\":\"1.0.2\",\n \"linux\":{\"namespaces\":[{\"type\":\"moon\"}]}}",
+            "linux.namespaces[0].type",
+        );
         check(
             "{\"ociVersion\":\"1.0.2\",\"linux\":{\"devices\":[{\"path\":\"/a,]}\\\"\",\"type\":\"c\",\"major\":1},\n{\"type\":\"x\"}]}}",
             "linux.devices[1].type",
         );
-        check("{\"ociVersion\":\"1.0.2\",\"mounts\":[{\"destination\":\"/\"},\n{\"source\":\"s\"}]}", "mounts[1].source");
+        check(
+            "{\"ociVersion\":\"1.0.2\",\"mounts\":[{\"destination\":\"/\"},\n{\"source\":\"s\"}]}",
+            "mounts[1].source",
+        );
         check("{\"ociVersion\":\"1.0.2\",\"process\":{\"user\":{\"uid\":-1}}}", "process.user.uid");
         check("[", "[0]");
     }

@@ -42,7 +42,8 @@ pub fn plan(env: &[String], listen: Option<&Listen>) -> Result<Environment, Erro
     let mut all: Vec<(String, String)> = Vec::with_capacity(env.len() + 3);
     for (index, entry) in env.iter().enumerate() {
         let invalid = |problem: &str| Error::invalid(format!("process.env[{index}]"), problem);
-        let (name, value) = entry.split_once('=').ok_or_else(|| invalid(&format!("has no `=`: `{}`", entry.escape_debug())))?;
+        let (name, value) =
+            entry.split_once('=').ok_or_else(|| invalid(&format!("has no `=`: `{}`", entry.escape_debug())))?;
         if name.is_empty() {
             return Err(invalid("has no name before its `=`"));
         }

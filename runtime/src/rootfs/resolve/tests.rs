@@ -81,14 +81,33 @@ fn the_walk_agrees_with_the_kernel() {
     let (folder, fd) = root();
     std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
-    for (target, name) in
-        [("/a", "absolute"), ("../../../a/b", "upwards"), ("b/../../file", "a/around"), ("loop", "loop"), ("gone", "lost")]
-    {
+    for (target, name) in [
+        ("/a", "absolute"),
+        ("../../../a/b", "upwards"),
+        ("b/../../file", "a/around"),
+        ("loop", "loop"),
+        ("gone", "lost"),
+    ] {
         symlink(target, folder.path().join(name)).unwrap();
     }
     let paths = [
-        ".", "/", "a", "a/b/..", "../../a", "absolute/b", "upwards", "upwards/../around", "a/around", "loop", "lost",
-        "file", "file/x", "file/..", "nothing", "absolute", "a/../absolute/b/../../upwards",
+        ".",
+        "/",
+        "a",
+        "a/b/..",
+        "../../a",
+        "absolute/b",
+        "upwards",
+        "upwards/../around",
+        "a/around",
+        "loop",
+        "lost",
+        "file",
+        "file/x",
+        "file/..",
+        "nothing",
+        "absolute",
+        "a/../absolute/b/../../upwards",
     ];
     for path in paths {
         for links in [Links::Follow, Links::KeepLast, Links::Refuse] {
