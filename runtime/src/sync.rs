@@ -81,7 +81,7 @@ impl Message {
             Self::Go => vec![7],
             Self::Failed { exit_code, text } => {
                 let cut = floor_char_boundary(text, LONGEST_TEXT);
-                [&[8, *exit_code][..], text[..cut].as_bytes()].concat()
+                [&[8, *exit_code][..], &text.as_bytes()[..cut]].concat()
             }
         }
     }

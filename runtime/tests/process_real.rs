@@ -36,6 +36,7 @@ fn become_the_program() {
         cause = next.source();
     }
     eprintln!("{text}");
+    #[expect(clippy::disallowed_methods, reason = "a case of this test is a whole process")]
     std::process::exit(error.exit_code().into());
 }
 

@@ -335,6 +335,7 @@ fn good() -> Bundle {
 struct Complaints(Vec<String>);
 
 impl Complaints {
+    #[expect(clippy::too_many_arguments, reason = "the columns of the table")]
     fn check(
         &mut self,
         runtime: &Runtime,

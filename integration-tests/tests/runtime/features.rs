@@ -75,7 +75,8 @@ fn what_is_said_to_be_missing_is_refused() {
         let seccomp = |config: &mut Value| config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"});
         let apparmor = |config: &mut Value| config["process"]["apparmorProfile"] = json!("profile");
         let selinux = |config: &mut Value| config["process"]["selinuxLabel"] = json!("system_u:system_r:x:s0");
-        let edits: [(&str, &dyn Fn(&mut Value), &str); 3] = [
+        type Edit<'a> = (&'a str, &'a dyn Fn(&mut Value), &'a str);
+        let edits: [Edit<'_>; 3] = [
             ("seccomp", &seccomp, "linux.seccomp"),
             ("apparmor", &apparmor, "process.apparmorProfile"),
             ("selinux", &selinux, "process.selinuxLabel"),

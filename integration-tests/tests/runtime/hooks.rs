@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use skiff_integration_tests::bundle::Bundle;
-use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind};
 

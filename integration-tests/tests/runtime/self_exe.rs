@@ -40,7 +40,7 @@ fn with_all_capabilities(bundle: Bundle) -> Bundle {
     })
 }
 
-fn attack<'a>(container: &'a Container<'_>) -> Running {
+fn attack(container: &Container<'_>) -> Running {
     let running = container.run_command(&[]).patience(std::time::Duration::from_secs(120)).spawn();
     eventually("the attacker is up", || running.stdout().contains("up").then_some(()));
     eventually("its pid is known", || (container.status() == "running").then_some(()));

@@ -1,7 +1,7 @@
 //! Stops all processes of a container and lets them go on: the v1 `freezer` if there is one, else v2 (Linux 5.2).
 
 use std::{
-    fs, io, thread,
+    fs, io,
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ pub fn freeze(location: &Location) -> Result<(), Error> {
             let (path, seconds) = (dir.path.clone(), PATIENCE.as_secs());
             return Err(Error::FreezeTimeout { path, state: "frozen", seconds });
         }
-        thread::sleep(Duration::from_millis(1));
+        crate::patience::pause(Duration::from_millis(1));
         if dir.kind != Kind::V2 {
             // A v1 freezer can hang in FREEZING while processes fork; writing again makes it look again.
             write(dir, true)?;

@@ -5,7 +5,6 @@ use std::{
     io::{self, Read as _},
     os::fd::OwnedFd,
     path::Path,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -78,7 +77,7 @@ fn kill_until_empty(location: &Location) -> Result<(), Error> {
         if start.elapsed() > PATIENCE {
             return Err(Error::Unkillable { count: pids.len(), seconds: PATIENCE.as_secs() });
         }
-        thread::sleep(pause);
+        crate::patience::pause(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
     }
 }

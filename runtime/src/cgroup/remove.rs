@@ -4,7 +4,6 @@ use std::{
     ffi::{CStr, CString},
     fs, io,
     os::fd::OwnedFd,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -48,7 +47,7 @@ pub(super) fn remove_dir(dir: &Dir) -> Result<(), Error> {
         if start.elapsed() > PATIENCE {
             return Err(Error::Remove { path: dir.path.clone(), source: busy });
         }
-        thread::sleep(pause);
+        crate::patience::pause(pause);
         pause = (pause * 2).min(Duration::from_millis(100));
     }
 }

@@ -340,7 +340,7 @@ impl Maker<'_> {
             maps::write(self.child, &self.plans.namespaces)?;
         }
         if wait_first || !in_cgroup {
-            self.from_outside()?;
+            self.set_from_outside()?;
         }
         if wait_first {
             self.proceed()?;
@@ -351,7 +351,7 @@ impl Maker<'_> {
         self.finish()
     }
 
-    fn from_outside(&self) -> Result<(), Error> {
+    fn set_from_outside(&self) -> Result<(), Error> {
         if !self.plans.process.in_user_namespace() {
             return Ok(());
         }

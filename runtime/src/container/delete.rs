@@ -96,7 +96,7 @@ fn lock(entry: &Entry, manner: Manner) -> Result<Lock, state::Error> {
     loop {
         match entry.lock() {
             Err(state::Error::Busy(_)) if manner == Manner::Force && Instant::now() < deadline => {
-                std::thread::sleep(LOOK_AGAIN);
+                crate::patience::pause(LOOK_AGAIN);
             }
             other => return other,
         }

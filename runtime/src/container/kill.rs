@@ -153,7 +153,7 @@ pub(super) fn kill_and_wait(process: &Identity, patience: Duration) -> io::Resul
         if Instant::now() > deadline {
             return Ok(false);
         }
-        std::thread::sleep(LOOK_AGAIN);
+        crate::patience::pause(LOOK_AGAIN);
     }
     Ok(true)
 }

@@ -1,5 +1,7 @@
 //! The walk inside a root, on a temporary directory: no privilege is needed.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 
