@@ -1,5 +1,6 @@
 //! The room `cgroup` on the running kernel, as root. A feature that the host lacks is skipped with a printed reason.
-
+// The bans protect the runtime; these are whole programs that only play its part.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests does not reach their helper functions")]
 
 use std::{

@@ -1,5 +1,7 @@
 //! Keeps real children in the foreground. The test plays the outer terminal and executes itself as the *keeper* (what
 //! `skiff run` is), which executes itself as the *contained* process (what `init` is), which executes a shell.
+// The bans protect the runtime; these are whole programs that only play its part.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, reason = "a test: every failure is to be loud")]
 
 use std::fs::File;

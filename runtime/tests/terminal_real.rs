@@ -1,5 +1,7 @@
 //! Makes terminals below roots of a private mount name space: a good one, and each kind of trap that an image can set.
 //! The test executes itself with `SKIFF_ROOT` set, under strace where a call is to fail.
+// The bans protect the runtime; these are whole programs that only play its part.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, reason = "a test: every failure is to be loud")]
 
 use std::fs::{self, File};
