@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Signals::block ─> clone3 ─> … ─> Proxy::start ─> wait ──┬── signalfd ── SIGCHLD ─> reap   others ─> kill(init)
-//!                     └ child: Signals::unblock_in_child    ├── stdin ────> master
+//!                     └ child: unblocked before its exec    ├── stdin ────> master
 //!                                                           └── master ───> stdout
 //! ```
 //!
@@ -130,7 +130,7 @@ fn act(received: Received, pid: i32, proxy: Option<&Proxy>) -> bool {
             }
         }
         Action::Ignore => {}
-        Action::Forward(number) => match sys::signals::send(pid, number) {
+        Action::Forward(number) => match sys::kill::by_pid(pid, number) {
             Ok(()) => {}
             // It exited a moment ago: the SIGCHLD is on its way.
             Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}

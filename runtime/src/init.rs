@@ -6,7 +6,6 @@ mod step;
 
 use crate::config::Bundle;
 use crate::container::plans::{Begin, Plans};
-use crate::foreground::Signals;
 use crate::namespaces::Kind;
 use crate::rootfs::{self, Prepared};
 use crate::sync::{Channel, Message};
@@ -67,9 +66,6 @@ pub(crate) enum Error {
     /// See [`terminal::Error`].
     #[error(transparent)]
     Terminal(#[from] terminal::Error),
-    /// See [`crate::foreground::Error`].
-    #[error(transparent)]
-    Signals(#[from] crate::foreground::Error),
     /// The parent is gone: there is nobody to tell and nothing to go on for.
     #[error(transparent)]
     Parent(#[from] crate::sync::Error),
@@ -103,7 +99,6 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     let plans = kit.plans;
     // A container that is being made must not outlive its maker; the socket tells too, but only when we next look.
     step::die_with_parent()?;
-    Signals::unblock_in_child()?;
     let mut pid = match (&plans.namespaces.hop, kit.wait_first) {
         (Some(hop), _) => hop::take(kit, hop)?,
         (None, true) => expect_proceed(&kit.channel)?,

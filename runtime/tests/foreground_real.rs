@@ -95,7 +95,7 @@ fn contained(kind: &str, script: &str) {
     }
     // What the clone of the real runtime inherits.
     let _blocked = Signals::block().unwrap();
-    Signals::unblock_in_child().unwrap();
+    skiff::sys::prctl::reset_signals();
     let error = Command::new("/bin/bash").args(["-c", script]).env_remove(ROLE).exec();
     panic!("{error}");
 }

@@ -31,17 +31,6 @@ impl Signals {
         Ok(Self { descriptor: SignalFd::with_flags(&all, flags).map_err(failed)? })
     }
 
-    /// Gives the container's process what a program expects to start with: default dispositions and an empty mask.
-    /// To be called in the child shortly before execve(2), also where nothing was blocked: Rust ignores SIGPIPE.
-    ///
-    /// # Errors
-    /// [`Error::Signals`].
-    pub fn unblock_in_child() -> Result<(), Error> {
-        // In this order: a signal that was sent meanwhile must find the default disposition.
-        sys::signals::restore_defaults();
-        SigSet::empty().thread_set_mask().map_err(|errno| Error::Signals(errno.into()))
-    }
-
     /// The next signal that is waiting.
     pub(super) fn next(&self) -> Result<Option<Received>, Error> {
         match self.descriptor.read_signal() {

@@ -6,9 +6,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The standard signals (`signal(7)`); nobody ignores a real-time signal by accident, so those stay as they are.
-const STANDARD_SIGNALS: std::ops::RangeInclusive<libc::c_int> = 1..=31;
-
 /// Sets the execution domain of this process (`personality(2)`); `persona` is a `PER_*` value.
 ///
 /// # Errors
@@ -21,14 +18,11 @@ pub fn set_personality(persona: libc::c_ulong) -> io::Result<()> {
     }
 }
 
-/// Unblocks every signal and gives the standard ones their default disposition. A program inherits the mask and what
-/// is *ignored* over `execve(2)`, and Rust's own start-up ignores `SIGPIPE`, which no container program expects.
+/// Unblocks every signal and gives each its default disposition. A program inherits the mask and what is *ignored* over
+/// `execve(2)`: Rust's own start-up ignores `SIGPIPE`, and a caller may have ignored others. Async-signal-safe.
 pub fn reset_signals() {
-    for signal in STANDARD_SIGNALS.filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
-        // SAFETY: signal(2) needs a valid number and disposition: the range holds numbers that Linux defines on every
-        // architecture, and SIG_DFL is a disposition. It is async-signal-safe, so it may run between fork and exec.
-        let _cannot_fail_for_a_valid_number = unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
+    // First the dispositions: a signal that was sent meanwhile must find the default one.
+    super::signals::restore_defaults();
     // SAFETY: sigset_t is plain data for which all zeroes is a valid (empty) value; sigprocmask(2) reads it for the
     // duration of the call, writes nothing as the old set is null, and is async-signal-safe.
     unsafe {

@@ -1,7 +1,6 @@
-//! Signal calls that take numbers: libraries know the named signals only, and a runtime forwards real-time ones, too.
+//! Signal dispositions by number: libraries know the named signals only, and keep some real-time ones to themselves.
 
 use std::ffi::c_int;
-use std::io;
 use std::ptr;
 
 /// The highest signal number plus one (`_NSIG` of <asm/signal.h>, signal(7)).
@@ -24,16 +23,4 @@ pub fn restore_default(signal: c_int) {
     // pointer. SIG_DFL runs no code of ours.
     let _einval_for_kill_and_stop =
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), MASK_SIZE) };
-}
-
-/// Sends signal number `signal` (0 only checks) to process `pid`; kill(2).
-///
-/// # Errors
-/// EPERM, or ESRCH when there is no such process.
-pub fn send(pid: i32, signal: c_int) -> io::Result<()> {
-    // SAFETY: kill(2) takes two numbers.
-    match unsafe { libc::kill(pid, signal) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
