@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use skiff_integration_tests::bundle::Bundle;
-use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind};
 
@@ -278,8 +277,6 @@ fn a_hook_gets_no_descriptor_of_the_runtime() {
         let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", format!("exec /bin/ls /proc/self/fd >{}", copy.display())], "env": ["PATH=/bin"]});
         let bundle = bundle.edit(|config| config["hooks"] = json!({"createRuntime": [hook]}));
         runtime.run(&bundle).ok();
-        // What the tests themselves were started with is not the runtime's.
-        let plain = Invocation::new("/bin/ls", &["/proc/self/fd"]).run().ok();
-        assert_eq!(fs::read_to_string(&copy).unwrap(), plain);
+        assert_eq!(fs::read_to_string(&copy).unwrap(), "0\n1\n2\n3\n", "3 is the folder that ls reads");
     });
 }
