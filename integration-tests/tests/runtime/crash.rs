@@ -135,7 +135,9 @@ fn sweep(verb: &Verb, follow: bool) {
         // An emulated machine takes seconds for what takes a tenth here: the points are tried in a scattered order, so
         // that those tried before the time is up are of all kinds.
         let deadline = Instant::now() + BUDGET;
-        let stride = (37..).step_by(2).find(|stride| points.len() % stride != 0).expect("some number does not divide");
+        // A prime that does not divide the length visits every index once.
+        let stride =
+            [37, 41, 43, 47, 53].into_iter().find(|prime| points.len() % prime != 0).expect("a product too large");
         let scattered = (0..points.len()).map(|index| &points[index * stride % points.len()]);
         let mut tried = 0;
         let mut wrong = Vec::new();

@@ -5,7 +5,8 @@ use super::create::{request, with_exit_code};
 use super::{ExitWith, state_root};
 use crate::container::plans::Begin;
 use crate::container::{create as make, delete, start};
-use crate::foreground;
+use crate::state::Record;
+use crate::{cgroup, foreground, log};
 use anyhow::Context;
 use std::process::ExitCode;
 
@@ -29,10 +30,24 @@ pub(super) fn run(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
     let (entry, record) = made.unlock();
     let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
     let code = foreground::wait(pid, &signals, proxy)?;
+    tell_of_memory(&record);
     if !options.keep {
         delete::after_end(&entry, &record).with_context(|| format!("cleaning up after container `{}`", record.id))?;
     }
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// A program that the kernel kills for its memory ends without a word; what it died of is said for it. Asked before the
+/// cgroup goes.
+fn tell_of_memory(record: &Record) {
+    // A cgroup that another command has removed meanwhile has nothing to say.
+    if let Ok(kills @ 1..) = cgroup::oom_kills(&record.cgroup) {
+        let limit = "out of memory: the kernel killed";
+        log::warn(&format!(
+            "container `{}` ran {limit} {kills} of its processes (linux.resources.memory.limit)",
+            record.id
+        ));
+    }
 }
 
 fn started_with_exit_code(error: start::Error) -> anyhow::Error {
