@@ -109,6 +109,7 @@ fn lock(entry: &Entry, manner: Manner) -> Result<Lock, state::Error> {
 /// See [`Error`].
 pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<(), Error> {
     let id = || record.id.clone();
+    log::debug(|| format!("container `{}`: ending {:?}, removing {:?}", record.id, record.init, record.cgroup.dirs));
     if let Some(init) = &record.init {
         match kill_and_wait(init, PATIENCE) {
             Ok(true) => {}
