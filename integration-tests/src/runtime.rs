@@ -109,6 +109,14 @@ impl Runtime {
         Self::with_binary(self.kind, copy)
     }
 
+    /// The same runtime where every user may execute it; what `SKIFF_BIN` names may be below a private folder.
+    pub fn for_everybody(&self) -> (Self, TempDir) {
+        let folder = tempfile::Builder::new().prefix("skt-copy-").tempdir().expect("temporary folder");
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("own folder");
+        (self.copied_to(folder.path()), folder)
+    }
+
     fn with_binary(kind: Kind, binary: PathBuf) -> Self {
         let state = tempfile::Builder::new().prefix("skt-state-").tempdir().expect("temporary folder");
         Self { kind, binary, state }

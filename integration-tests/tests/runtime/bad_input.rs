@@ -23,7 +23,7 @@ const CONFIG: &[Row] = &[
     Row("root not there", |c| c["root"]["path"] = json!("elsewhere"), 1, &["elsewhere"], ""),
     Row("no process", |c| drop(take(c, "process")), 1, &["process"], ""),
     Row("no arguments", |c| c["process"]["args"] = json!([]), 1, &["process.args"], "f"),
-    Row("empty program", |c| c["process"]["args"] = json!([""]), 1, &["process.args"], "rcf"),
+    Row("empty program", |c| c["process"]["args"] = json!([""]), 127, &["executable file not found in $PATH"], "rcf"),
     Row("arguments are a string", |c| c["process"]["args"] = json!("true"), 1, &["config.json"], ""),
     Row("NUL in an argument", |c| c["process"]["args"] = json!(["/bin/true", "a\0b"]), 1, &["process.args"], "cf"),
     Row("NUL in the environment", |c| c["process"]["env"] = json!(["A=a\0b"]), 1, &["process.env"], "rcf"),
@@ -494,6 +494,7 @@ fn ids_that_are_fine() {
 #[test]
 fn running_without_root() {
     each(&[(Kind::Reference, "tries a user namespace by itself"), (Kind::Crun, "tries one too")], |runtime| {
+        let (runtime, _copy) = runtime.for_everybody();
         let bundle = Bundle::new();
         runtime.write(&bundle);
         for path in [bundle.path(), runtime.root()] {

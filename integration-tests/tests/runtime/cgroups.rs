@@ -93,6 +93,10 @@ fn has_no_limits(runtime: &Runtime) -> bool {
 fn limits_are_in_the_kernels_files() {
     for Row { resources, v1, v2, exempt } in rows() {
         let files = if layout() == Layout::Unified { v2 } else { v1 };
+        if files.is_empty() {
+            // This layout has no such limit; `what_the_host_lacks_is_refused` has the row.
+            continue;
+        }
         each(exempt, |runtime| {
             if has_no_limits(runtime) {
                 return;
@@ -179,7 +183,10 @@ fn unified_keys() {
             let bundle = limited(Bundle::new(), &json!({"unified": {wrong: "1"}}));
             let container = runtime.container(&bundle);
             container.run(&[]).fails();
-            container.assert_gone();
+            // crun 1.8 leaves its cgroup behind.
+            if runtime.kind != Kind::Crun {
+                container.assert_gone();
+            }
         }
     });
 }
@@ -375,7 +382,7 @@ fn processes_that_outlive_init_are_killed_by_delete() {
 
 #[test]
 fn what_the_kernel_refuses_names_the_file() {
-    each(&[(Kind::Reference, "leaves its folder")], |runtime| {
+    each(&[(Kind::Reference, "leaves its folder"), (Kind::Crun, "leaves its cgroup")], |runtime| {
         if has_no_limits(runtime) {
             return;
         }

@@ -20,7 +20,7 @@ fn created_started_stopped_deleted() {
         assert_eq!(container.status(), "created");
         container.start().ok();
         assert_eq!(container.status(), "running");
-        container.kill("TERM").ok();
+        container.kill("KILL").ok();
         container.reaches("stopped");
         container.delete(&[]).ok();
         assert_eq!(container.status(), "absent");
@@ -341,6 +341,7 @@ fn spec_writes_a_config_that_runs_and_never_overwrites() {
 #[test]
 fn spec_rootless_maps_the_user_and_takes_a_bundle() {
     each(&[(Kind::Reference, "has no spec")], |runtime| {
+        let (runtime, _copy) = runtime.for_everybody();
         let bundle = Bundle::new();
         let folder = bundle.path().to_string_lossy();
         runtime.command(&["spec", "--rootless", "--bundle", &folder]).user(1000).cwd("/".as_ref()).run().fails();

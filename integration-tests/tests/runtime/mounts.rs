@@ -17,7 +17,9 @@ fn line_of(mountinfo: &str, at: &str) -> Option<String> {
     let right: Vec<&str> = right.split(' ').collect();
     let mut options: Vec<&str> = left[5].split(',').collect();
     options.sort_unstable();
-    let propagation: Vec<&str> = left[6..].iter().map(|tag| tag.split(':').next().unwrap_or(tag)).collect();
+    let mut propagation: Vec<&str> = left[6..].iter().map(|tag| tag.split(':').next().unwrap_or(tag)).collect();
+    // Where systemd shares the host's tree runc and skiff keep the container's a slave of it, and crun makes it private.
+    propagation.retain(|tag| *tag != "master");
     Some(format!("{} {} {};{}", right[0], right[1], options.join(","), propagation.join(",")))
 }
 

@@ -212,6 +212,7 @@ fn a_user_without_rights_runs_a_rootless_container() {
             return;
         }
         let bundle = Bundle::script("id -u; cat /proc/self/uid_map | tr -s ' '").edit(rootless(1));
+        let (runtime, _copy) = runtime.for_everybody();
         give_away(&bundle, runtime.root());
         let container = runtime.container(&bundle);
         bundle.write();
@@ -237,6 +238,7 @@ fn newuidmap_writes_the_mappings_of_a_user_without_rights() {
                 config["linux"][mappings].as_array_mut().unwrap().push(more.clone());
             }
         });
+        let (runtime, _copy) = runtime.for_everybody();
         give_away(&bundle, runtime.root());
         // A private /etc in which user 1000 exists and owns subordinate ids; the machine's own stays as it is.
         for (name, text) in
