@@ -98,9 +98,8 @@ impl Site<'_> {
     /// Finds the mount point in the container's root, and makes it when it is missing.
     pub(super) fn target(&self, step: &Step, leaf: Leaf) -> Result<OwnedFd, Error> {
         let links = if step.strict() { Links::Refuse } else { Links::Follow };
-        let refused = |reason| {
-            Err(Error::Refused { property: step.property.clone(), path: step.destination.clone(), reason })
-        };
+        let refused =
+            |reason| Err(Error::Refused { property: step.property.clone(), path: step.destination.clone(), reason });
         let target = match resolve::create_in_root(self.root.as_fd(), &step.destination, links, leaf) {
             Err(Errno::LOOP) if step.strict() => return refused("a symbolic link of the image is in the way"),
             result => result.map_err(|source| failed(step, "find or make the mount point", source))?,
@@ -151,7 +150,8 @@ impl Site<'_> {
         (name, source): (&str, &str),
         target: &OwnedFd,
     ) -> Result<(), Error> {
-        let extra = self.inherited_mode(step, target).map_err(|source| failed(step, "look at the mount point", source))?;
+        let extra =
+            self.inherited_mode(step, target).map_err(|source| failed(step, "look at the mount point", source))?;
         let filesystem = Filesystem { name, source, options: &step.options, extra };
         let own_dev = self.plan.dev == Some(index);
         let close = name == "tmpfs" && step.options.mount_flags().contains(MountFlags::RDONLY);
@@ -170,12 +170,9 @@ impl Site<'_> {
             self.plain(step, &filesystem, target)
         };
         result.map_err(|source| match filesystem.refused_word() {
-            Some(option) if matches!(source, Errno::INVAL | Errno::PERM) => Error::RefusedOption {
-                property: step.property.clone(),
-                option,
-                filesystem: name.to_owned(),
-                source,
-            },
+            Some(option) if matches!(source, Errno::INVAL | Errno::PERM) => {
+                Error::RefusedOption { property: step.property.clone(), option, filesystem: name.to_owned(), source }
+            }
             _other => failed(step, "mount the file system", source),
         })
     }
@@ -286,9 +283,8 @@ fn attach_root(plan: &Plan, prepared: &Prepared) -> Result<(OwnedFd, PathBuf), E
     })?;
     // Hooks work on the bundle's path and must see the mounts there. Where a user namespace cannot reach the path, the
     // tree lies on top of `/`, which needs no way to the bundle: paths still start below it until the root is changed.
-    let mount = |place: &Path| {
-        rustix::mount::move_mount(&tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-    };
+    let mount =
+        |place: &Path| rustix::mount::move_mount(&tree, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
     if mount(&origin.path).is_ok() {
         return Ok((tree, origin.path.clone()));
     }

@@ -52,9 +52,7 @@ fn unified(site: &Site<'_>, step: &Step, target: &OwnedFd, directory: &Path) -> 
     let cgroup2 = Filesystem { name: "cgroup2", source: "cgroup", options: &step.options, extra: None };
     match cgroup2.mount_on(target, step.options.mount_flags()) {
         // A user namespace without a cgroup namespace of its own may not mount it; its own part is shown instead.
-        Err(Errno::PERM | Errno::BUSY) => {
-            bind::host_directory(directory, target, &step.options, || site.reopen(step))
-        }
+        Err(Errno::PERM | Errno::BUSY) => bind::host_directory(directory, target, &step.options, || site.reopen(step)),
         result => result,
     }
     .map_err(|source| failed(step, "mount cgroup2", source))

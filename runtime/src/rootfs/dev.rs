@@ -140,10 +140,9 @@ impl Root {
         self.console_target()
             .and_then(|target| match attach::copy(console, false) {
                 Ok(tree) => attach::attach(&tree, &target),
-                Err(Errno::NOSYS) => rustix::mount::mount_bind(
-                    resolve::proc_path(&console),
-                    resolve::proc_path(&target),
-                ),
+                Err(Errno::NOSYS) => {
+                    rustix::mount::mount_bind(resolve::proc_path(&console), resolve::proc_path(&target))
+                }
                 Err(error) => Err(error),
             })
             .map_err(|source| Error::Make { operation: "put the terminal onto", path: "/dev/console".into(), source })

@@ -298,7 +298,10 @@ mod tests {
     #[test]
     fn flags_of_a_remount_keep_what_is_not_named() {
         let now = MountFlags::NOSUID | MountFlags::RDONLY | MountFlags::NOATIME;
-        assert_eq!(parse("rw,nodev").attributes.over(now), MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME);
+        assert_eq!(
+            parse("rw,nodev").attributes.over(now),
+            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME
+        );
         let strict = MountFlags::NOSUID | MountFlags::RDONLY | MountFlags::STRICTATIME;
         assert_eq!(parse("strictatime").attributes.over(now), strict);
     }

@@ -210,8 +210,7 @@ fn make(parent: &OwnedFd, name: &OsStr, leaf: Leaf) -> Result<(), Errno> {
 /// The path with component `depth`, a link, replaced by its target.
 fn through_link(components: &[&OsStr], depth: usize, target: &OsStr) -> PathBuf {
     let target = Path::new(target);
-    let mut path: PathBuf =
-        if target.is_absolute() { PathBuf::new() } else { components[..depth].iter().collect() };
+    let mut path: PathBuf = if target.is_absolute() { PathBuf::new() } else { components[..depth].iter().collect() };
     path.push(relative(target));
     path.extend(&components[depth + 1..]);
     path

@@ -15,11 +15,8 @@ use super::resolve;
 /// Sets all parameters. The caller is in the namespaces that they belong to.
 pub(super) fn write(sysctls: &[Sysctl]) -> Result<(), Error> {
     let Some(first) = sysctls.first() else { return Ok(()) };
-    let failed = |sysctl: &Sysctl, source| Error::Sysctl {
-        key: sysctl.key.clone(),
-        value: sysctl.value.clone(),
-        source,
-    };
+    let failed =
+        |sysctl: &Sysctl, source| Error::Sysctl { key: sysctl.key.clone(), value: sysctl.value.clone(), source };
     let procfs = open_procfs().map_err(|source| failed(first, source))?;
     for sysctl in sysctls {
         set(&procfs, sysctl).map_err(|source| failed(sysctl, source))?;
@@ -31,9 +28,7 @@ fn set(procfs: &OwnedFd, sysctl: &Sysctl) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     let file = match rustix::fs::openat2(procfs, &sysctl.path, flags, Mode::empty(), resolve) {
-        Err(Errno::NOSYS) => {
-            resolve::open(procfs.as_fd(), &sysctl.path, resolve::Links::Refuse, OFlags::WRONLY)?
-        }
+        Err(Errno::NOSYS) => resolve::open(procfs.as_fd(), &sysctl.path, resolve::Links::Refuse, OFlags::WRONLY)?,
         result => result?,
     };
     if !attach::is_on(&file, attach::PROC_SUPER_MAGIC)? {

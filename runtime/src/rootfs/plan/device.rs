@@ -109,7 +109,8 @@ pub(super) fn nodes(devices: &[LinuxDevice], own_dev: bool) -> Result<Vec<Node>,
 
 fn node(index: usize, device: &LinuxDevice) -> Result<Node, Error> {
     let property = format!("linux.devices[{index}]");
-    let invalid = |name: &str, value: String, rule| Error::Invalid { property: format!("{property}.{name}"), value, rule };
+    let invalid =
+        |name: &str, value: String, rule| Error::Invalid { property: format!("{property}.{name}"), value, rule };
     let path = clean(device.path());
     if !device.path().is_absolute() || path == Path::new("/") || path == Path::new("/dev") {
         let rule = "which is not an absolute path of a file";

@@ -105,7 +105,8 @@ mod tests {
             assert_eq!(objection(path, &all), None, "{path}");
             assert!(objection(path, &Facts::default()).is_some(), "{path}");
         }
-        for path in ["kernel/hostname", "vm/swappiness", "kernel/core_pattern", "net/../kernel/core_pattern", "net//x"] {
+        for path in ["kernel/hostname", "vm/swappiness", "kernel/core_pattern", "net/../kernel/core_pattern", "net//x"]
+        {
             assert!(objection(path, &all).is_some(), "{path}");
         }
     }

@@ -59,7 +59,7 @@ fn dangling_links_are_followed_inside() {
 #[test]
 fn parents_and_names() {
     let (folder, fd) = root();
-    std::fs::create_dir_all(folder.path().join("dev/bus")).unwrap();
+    create_in_root(fd.as_fd(), Path::new("dev/bus"), Links::Follow, Leaf::Directory(0o755)).unwrap();
     let (parent, name) = parent_in_root(fd.as_fd(), Path::new("/dev/bus/usb")).unwrap();
     assert_eq!((is_directory(&parent).unwrap(), name.as_os_str()), (true, OsStr::new("usb")));
     assert_eq!(parent_in_root(fd.as_fd(), Path::new("/")).unwrap_err(), Errno::INVAL);
