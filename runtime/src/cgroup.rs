@@ -1,1 +1,45 @@
-//! Room `cgroup`: to be filled.
+//! Room `cgroup`: where the container's cgroups are, which limits it gets, and every way to end it. Cgroup v2, v1 and
+//! hybrid hosts, driven through the file system; one directory a hierarchy, recorded in the state file.
+//!
+//! ```text
+//!   Host::detect ──> locate ──> Location (kept in state.json)
+//!         └────────> plan   ──> Plan     (ordered writes, device program)
+//!   vacant(location) -> [state written] -> create(location, plan) -> join -> apply, apply_devices, apply_memory
+//!   kill(location) -> remove(location)                        (needs nothing but the location)
+//! ```
+//!
+//! `host`, `location`, `plan` and `devices` decide and are pure but for `Host::detect` and `OwnCgroups::read`; the other
+//! files do. A limit that the kernel or the host cannot give is an error that names the property and the file.
+
+mod apply;
+mod create;
+mod devices;
+mod error;
+mod freeze;
+mod host;
+mod kill;
+mod location;
+mod oom;
+mod plan;
+mod remove;
+
+pub use create::{Cgroup, create, open, vacant};
+pub use devices::{Access, DeviceKind, Rule};
+pub use error::Error;
+pub use freeze::{freeze, is_frozen, thaw};
+pub use host::{Hierarchy, Host, Kind};
+pub use kill::{kill, procs};
+pub use location::{Dir, Location, OwnCgroups, find, locate};
+pub use oom::oom_kills;
+pub use plan::{Absent, DeviceControl, DevicePlan, Place, Plan, Write, plan};
+pub use remove::remove;
+
+/// Who makes and removes the cgroups of a container (`--cgroup-manager`). The systemd driver is refused where the
+/// command line is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// The runtime writes to the cgroup file systems itself.
+    Cgroupfs,
+    /// No cgroup is made and the container stays in the caller's; limits are refused, device rules are not enforced.
+    Disabled,
+}

@@ -38,6 +38,7 @@ pub mod hooks;
 pub mod init;
 pub mod log;
 pub mod namespaces;
+pub mod patience;
 pub mod process;
 pub mod rootfs;
 pub mod state;

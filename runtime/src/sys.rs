@@ -4,7 +4,10 @@
 pub mod bpf;
 pub mod clone;
 pub mod keyring;
+pub mod kill;
 pub mod mount;
+pub mod network;
 pub mod prctl;
 pub mod sched;
 pub mod self_exe;
+pub mod signals;

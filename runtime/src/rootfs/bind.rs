@@ -117,12 +117,18 @@ pub(super) fn host_directory(
     reopen: impl FnOnce() -> Result<OwnedFd, Errno>,
 ) -> Result<(), Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    match rustix::mount::open_tree(CWD, path, flags) {
+    let tree = if kernel::has_move_mount() { rustix::mount::open_tree(CWD, path, flags) } else { Err(Errno::NOSYS) };
+    match tree {
         Ok(tree) => {
-            for change in changes(options, true, false) {
-                apply(&tree, change)?;
+            let changed = changes(options, true, false).into_iter().try_for_each(|change| apply(&tree, change));
+            match changed {
+                // Linux 5.2 to 5.11: a tree can be moved, but is changed only once it is in place.
+                Err(Errno::NOSYS) => {
+                    attach::attach(&tree, target)?;
+                    set_options(&reopen()?, options)
+                }
+                changed => changed.and_then(|()| attach::attach(&tree, target)),
             }
-            attach::attach(&tree, target)
         }
         Err(Errno::NOSYS) => {
             let source = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;

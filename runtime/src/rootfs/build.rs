@@ -173,6 +173,9 @@ impl Site<'_> {
             Some(option) if matches!(source, Errno::INVAL | Errno::PERM) => {
                 Error::RefusedOption { property: step.property.clone(), option, filesystem: name.to_owned(), source }
             }
+            _other if source == Errno::NODEV => {
+                Error::UnknownFilesystem { property: step.property.clone(), filesystem: name.to_owned(), source }
+            }
             _other => failed(step, "mount the file system", source),
         })
     }

@@ -34,6 +34,16 @@ pub enum Error {
         /// The word.
         option: String,
     },
+    /// The kernel has no such file system, and no module of it.
+    #[error("`{property}.type` is `{filesystem}`, which this kernel does not have (see /proc/filesystems)")]
+    UnknownFilesystem {
+        /// Which mount, as a JSON property.
+        property: String,
+        /// The word.
+        filesystem: String,
+        /// What mount(2) said.
+        source: Errno,
+    },
     /// The kernel's file system does not take an option.
     #[error("`{property}.options` has `{option}`, which the file system `{filesystem}` refuses")]
     RefusedOption {
@@ -156,6 +166,7 @@ impl Error {
             | Self::Refused { .. } => None,
             Self::Mapping { source, .. } => Errno::from_io_error(source),
             Self::RefusedOption { source, .. }
+            | Self::UnknownFilesystem { source, .. }
             | Self::RootOpen { source, .. }
             | Self::Source { source, .. }
             | Self::Mount { source, .. }

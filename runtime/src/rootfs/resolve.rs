@@ -1,16 +1,15 @@
 //! Paths of the image, turned into descriptors inside its root: the only door between a string and a file there.
-//! `openat2(2)` does the walk in the kernel; without it (before Linux 5.6) pathrs walks component by component.
+//! `openat2(2)` does the walk in the kernel; without it (before Linux 5.6) `walk` does it component by component.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use pathrs::RootRef;
-use pathrs::error::ErrorKind;
-use pathrs::flags::ResolverFlags;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+mod walk;
 
 /// How the symbolic links of a path are treated. They never lead out of the root, whatever is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +70,7 @@ pub fn open(root: BorrowedFd<'_>, path: &Path, links: Links, flags: OFlags) -> R
 }
 
 fn emulate(root: BorrowedFd<'_>, path: &Path, links: Links, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let root = RootRef::from_fd(root);
-    let handle = match links {
-        Links::Follow => root.resolve(path),
-        Links::KeepLast => root.resolve_nofollow(path),
-        Links::Refuse => root.with_resolver_flags(ResolverFlags::NO_SYMLINKS).resolve(path),
-    };
-    let found: OwnedFd = handle.map_err(|error| errno_of(&error))?.into();
+    let found = walk::walk(root, path, links)?;
     if flags.contains(OFlags::DIRECTORY) && !is_directory(&found)? {
         return Err(Errno::NOTDIR);
     }
@@ -86,13 +79,6 @@ fn emulate(root: BorrowedFd<'_>, path: &Path, links: Links, flags: OFlags) -> Re
     }
     // A magic link of the runtime's own procfs leads to exactly this file, so that no name is looked up again.
     rustix::fs::open(proc_path(&found), flags & !OFlags::NOFOLLOW, Mode::empty())
-}
-
-fn errno_of(error: &pathrs::error::Error) -> Errno {
-    match error.kind() {
-        ErrorKind::OsError(Some(code)) => Errno::from_raw_os_error(code),
-        _refused_by_pathrs => Errno::XDEV,
-    }
 }
 
 /// The path by which `mount(2)`, which takes no descriptor, is given one: `/proc/self/fd/N`.

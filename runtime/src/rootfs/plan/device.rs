@@ -126,6 +126,10 @@ fn node(index: usize, device: &LinuxDevice) -> Result<Node, Error> {
         u32::try_from(value).map_err(|_| invalid(name, value.to_string(), "which is not a device number"))
     };
     let fifo = kind == NodeKind::Fifo;
+    if !fifo && device.major() == 0 && device.minor() == 0 {
+        let rule = "which no device has; `major` and `minor` are both needed";
+        return Err(invalid("major", "0".into(), rule));
+    }
     Ok(Node {
         path,
         kind,

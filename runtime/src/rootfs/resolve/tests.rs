@@ -1,5 +1,7 @@
 //! The walk inside a root, on a temporary directory: no privilege is needed.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 
@@ -59,7 +61,7 @@ fn dangling_links_are_followed_inside() {
 #[test]
 fn parents_and_names() {
     let (folder, fd) = root();
-    create_in_root(fd.as_fd(), Path::new("dev/bus"), Links::Follow, Leaf::Directory(0o755)).unwrap();
+    std::fs::create_dir_all(folder.path().join("dev/bus")).unwrap();
     let (parent, name) = parent_in_root(fd.as_fd(), Path::new("/dev/bus/usb")).unwrap();
     assert_eq!((is_directory(&parent).unwrap(), name.as_os_str()), (true, OsStr::new("usb")));
     assert_eq!(parent_in_root(fd.as_fd(), Path::new("/")).unwrap_err(), Errno::INVAL);
@@ -74,4 +76,49 @@ fn paths_are_cleaned_by_text() {
     check("../../x", "/x");
     check("/a/../../b", "/b");
     check("", "/");
+}
+
+#[test]
+fn the_walk_agrees_with_the_kernel() {
+    let (folder, fd) = root();
+    std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    for (target, name) in [
+        ("/a", "absolute"),
+        ("../../../a/b", "upwards"),
+        ("b/../../file", "a/around"),
+        ("loop", "loop"),
+        ("gone", "lost"),
+    ] {
+        symlink(target, folder.path().join(name)).unwrap();
+    }
+    let paths = [
+        ".",
+        "/",
+        "a",
+        "a/b/..",
+        "../../a",
+        "absolute/b",
+        "upwards",
+        "upwards/../around",
+        "a/around",
+        "loop",
+        "lost",
+        "file",
+        "file/x",
+        "file/..",
+        "nothing",
+        "absolute",
+        "a/../absolute/b/../../upwards",
+    ];
+    for path in paths {
+        for links in [Links::Follow, Links::KeepLast, Links::Refuse] {
+            let inode = |found: Result<OwnedFd, Errno>| found.map(|fd| rustix::fs::fstat(&fd).unwrap().st_ino);
+            let kernel = inode(in_root(fd.as_fd(), Path::new(path), links));
+            // The kernel says ENOTDIR for `file/..` where we only find the way back; both stay inside.
+            if path != "file/.." {
+                assert_eq!(inode(walk::walk(fd.as_fd(), Path::new(path), links)), kernel, "{path} {links:?}");
+            }
+        }
+    }
 }

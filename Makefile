@@ -1,0 +1,79 @@
+# `make help` lists what can be made. `make test` is what CI runs.
+SHELL := /bin/bash
+CARGO ?= cargo
+TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+STATIC := target/$(TRIPLE)/release
+SKIPS := $(CURDIR)/target/skips
+export SKIFF_SKIP_LOG ?= $(SKIPS)
+
+.PHONY: help build release demo test setup test-unit test-integration test-guest bench lint fmt clippy deny tidy msrv skips clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## debug build of everything, into target/debug
+	$(CARGO) build --workspace
+
+# --target, so that the flags reach our code only: procedural macros cannot be linked statically.
+release: ## static release binaries; prints where they are
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --target $(TRIPLE) -p skiff -p skiff-shim -p skiff-supervisor --bins
+	@ls -l $(STATIC)/skiff | awk '{print "$(STATIC)/skiff: " $$5 " bytes"}'
+
+demo: ## build, then run a container with limits and show them as the kernel has them (root)
+	@integration-tests/demo.sh
+
+test: ## set-up, lint, unit tests, integration tests here and in the guest (root; about 20 minutes the first time)
+	@mkdir -p target && rm -f $(SKIPS)
+	$(MAKE) --no-print-directory setup
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory msrv
+	$(MAKE) --no-print-directory test-unit
+	$(MAKE) --no-print-directory test-integration
+	$(MAKE) --no-print-directory test-guest
+	@$(MAKE) --no-print-directory skips
+
+setup: ## install what the tests need and is missing; says what before
+	@integration-tests/setup.sh
+
+test-unit: ## tests that need neither root nor a container
+	$(CARGO) test --workspace --exclude skiff-integration-tests
+
+test-integration: ## the runtime on this kernel, against runc, crun and the libcontainer reference (root)
+	$(CARGO) build -p skiff
+	$(CARGO) build -p skiff-integration-tests --features reference --bin reference
+	$(CARGO) test -p skiff-integration-tests --test runtime
+
+test-guest: ## the same tests in a Debian guest: systemd, cgroup v2, another kernel (root; emulation)
+	integration-tests/guest/run-tests.sh
+
+bench: ## compare skiff, crun, runc and the bare system calls; writes SPECIFICATION.md (root)
+	integration-tests/bench.sh --write
+
+lint: fmt clippy deny tidy ## everything that can be said without running a container
+
+fmt: ## rustfmt, as a check
+	$(CARGO) fmt --all --check
+
+clippy: ## clippy; a warning is an error
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+deny: ## cargo-deny: licences, duplicate versions, sources; advisories where they can be fetched
+	@integration-tests/setup-deny.sh
+
+tidy: ## sizes, names, floors, headers, documents
+	$(CARGO) test -q -p skiff-integration-tests --test tidy
+
+msrv: ## check with rustc 1.85, where there is one
+	@compiler=$$(integration-tests/setup-msrv.sh); case $$? in \
+	0) echo "RUSTC=$$compiler $(CARGO) check --workspace --lib --bins --target-dir target/msrv"; \
+	   RUSTC=$$compiler $(CARGO) check --workspace --lib --bins --target-dir target/msrv;; \
+	3) echo "SKIP msrv: no rustc 1.85 here" | tee -a $(SKIFF_SKIP_LOG);; \
+	*) exit 1;; esac
+
+skips: ## what the last test run could not test, and how much that was
+	@mkdir -p target && touch $(SKIPS) && sort $(SKIPS) | uniq -c
+	@echo "skipped: $$(grep -c 'SKIP ' $(SKIPS)); references left out: $$(grep -c 'EXEMPT ' $(SKIPS))"
+
+clean: ## remove target/ (the guest's cache stays: ~/.cache/skiff-vm)
+	$(CARGO) clean

@@ -1,0 +1,174 @@
+#!/bin/bash
+# vm-run.sh - runs one command in the test guest (systemd as PID 1, cgroup v2 only) and brings back its output, its
+# exit status and its files.
+#
+#   vm-run.sh [-S suite] [-m MiB] [-s cpus] [-t seconds] [-i [NAME=]PATH]... [-o DIR] [-A kernel-args] [-c] [-v] 'CMD'
+#
+#   -S bookworm|trixie   which guest (default bookworm)
+#   -m 512 -s 2          memory in MiB and virtual CPUs
+#   -t 300               limit in seconds for CMD; past it the exit status is 124
+#   -i PATH              a file or folder to take in, read-only under $IN; NAME=PATH renames it
+#   -o DIR               what CMD leaves under $OUT is unpacked into DIR
+#   -A ARGS              more kernel arguments      -c  boot cold      -v  show the guest's console on stderr
+#
+# Exit status: CMD's; 124 when it ran out of time; 125 when the guest did not come up or died.
+#
+# The first run boots the image, and when the guest's agent says READY saves the machine (a migration to a file)
+# beside an overlay of its disk. Every run starts from there in seconds, on an overlay that is thrown away, so that
+# runs never see one another. Files go in as a read-only ext4 image, come back as a tar on a raw disk, and output
+# travels over a virtio port. Emulation only: /dev/kvm may exist and still not run a stock kernel.
+set -euo pipefail
+export LC_ALL=C
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${SKIFF_VM_CACHE:-$HOME/.cache/skiff-vm}
+suite=bookworm memory=512 cpus=2 limit=300 out='' cold=0 verbose=0 append='' inputs=()
+while getopts S:m:s:t:i:o:A:cv option; do
+    case $option in
+        S) suite=$OPTARG ;; m) memory=$OPTARG ;; s) cpus=$OPTARG ;; t) limit=$OPTARG ;; i) inputs+=("$OPTARG") ;;
+        o) out=$OPTARG ;; A) append=$OPTARG ;; c) cold=1 ;; v) verbose=1 ;; *) exit 2 ;;
+    esac
+done
+shift $((OPTIND - 1))
+[ $# -ge 1 ] || { sed -n '2,22p' "$0"; exit 2; }
+
+image=$cache/$suite-amd64
+SUITE=$suite "$here/build-rootfs.sh" >&2
+"$here/install-qemu.sh" >&2
+boot_limit=${SKIFF_VM_BOOT_TIMEOUT:-420}
+accel=tcg,thread=multi,tb-size=512
+machine=(-M q35 -cpu max,la57=off)
+kernel_args="console=ttyS0 tsc=reliable no_timer_check quiet loglevel=3 psi=1 mitigations=off nokaslr panic=-1"
+kernel_args+=" net.ifnames=0 systemd.show_status=0 systemd.unified_cgroup_hierarchy=1 $append"
+
+run=$(mktemp -d "${TMPDIR:-/tmp}/skiff-vm-run.XXXXXX")
+qemu='' console=''
+cleanup() {
+    local pid
+    trap - EXIT
+    for pid in $qemu $console; do
+        kill -9 "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$run"
+}
+trap 'status=$?; cleanup; exit $status' EXIT
+trap 'exit 143' TERM INT HUP
+die() {
+    echo "vm-run: $*" >&2
+    [ -s "$run/console" ] && tail -15 "$run/console" >&2
+    [ -s "$run/qemu.log" ] && tail -5 "$run/qemu.log" >&2
+    exit 125
+}
+
+# The disks for files have one fixed virtual size, so that a machine saved with empty ones takes full ones.
+disk_size=4G
+
+# start DISK [more qemu arguments]: sets $qemu; descriptor 4 hears the guest, 5 tells it, 6 is qemu's monitor.
+start() {
+    local disk=$1
+    shift
+    rm -f "$run"/ctl.* "$run"/mon.*
+    mkfifo "$run/ctl.in" "$run/ctl.out" "$run/mon.in" "$run/mon.out"
+    [ -e "$run/in.img" ] || truncate -s $disk_size "$run/in.img"
+    [ -e "$run/out.img" ] || truncate -s $disk_size "$run/out.img"
+    : >"$run/output"
+    qemu-system-x86_64 "${machine[@]}" -accel "$accel" -m "$memory" -smp "$cpus" \
+        -nodefaults -no-user-config -no-reboot -display none -rtc base=utc \
+        -kernel "$image/kernel" -initrd "$image/initrd" -append "$kernel_args" \
+        -chardev "file,id=con,path=$run/console" -serial chardev:con \
+        -chardev "pipe,id=ctl,path=$run/ctl" -chardev "file,id=outc,path=$run/output" \
+        -chardev "pipe,id=mon,path=$run/mon" -mon chardev=mon,mode=readline \
+        -device virtio-serial-pci,id=vs \
+        -device virtserialport,bus=vs.0,nr=1,chardev=ctl,name=skiff.ctl \
+        -device virtserialport,bus=vs.0,nr=2,chardev=outc,name=skiff.out \
+        -device virtio-rng-pci \
+        -drive "if=none,id=a,file=$disk,format=qcow2,cache=unsafe,discard=unmap" -device virtio-blk-pci,drive=a \
+        -drive "if=none,id=b,file=$run/in.img,format=raw,readonly=on,cache=unsafe" -device virtio-blk-pci,drive=b \
+        -drive "if=none,id=c,file=$run/out.img,format=raw,cache=unsafe" -device virtio-blk-pci,drive=c \
+        "$@" >"$run/qemu.log" 2>&1 </dev/null 9>&- &
+    qemu=$!
+    # Read-write opens of a FIFO do not wait for the other side.
+    exec 4<>"$run/ctl.out" 5<>"$run/ctl.in" 6<>"$run/mon.in" 7<>"$run/mon.out"
+}
+
+# hear SECONDS: the guest's next line into $line; fails at the limit, or when qemu is gone.
+hear() {
+    local end=$((SECONDS + $1))
+    while [ $SECONDS -lt $end ]; do
+        if read -r -t 1 line <&4; then return 0; fi
+        if ! kill -0 "$qemu" 2>/dev/null; then read -r -t 0.2 line <&4; return; fi
+    done
+    return 1
+}
+
+save_machine() {
+    local started=$SECONDS i
+    rm -rf "$snap"
+    mkdir -p "$snap"
+    qemu-img create -q -f qcow2 -F raw -b "$image/root.ext4" "$snap/disk.qcow2"
+    start "$snap/disk.qcow2"
+    { hear "$boot_limit" && [ "$line" = READY ]; } || die "the guest did not say READY within $boot_limit s"
+    sleep 3 # lets the rest of the boot finish
+    printf 'migrate_set_parameter max-bandwidth 16G\nmigrate "exec:cat > %s"\nquit\n' "$snap/state.new" >&6
+    for ((i = 0; i < 600; i++)); do kill -0 "$qemu" 2>/dev/null || break; sleep 0.1; done
+    kill -0 "$qemu" 2>/dev/null && die "saving the machine hung"
+    wait "$qemu" 2>/dev/null || true
+    qemu=''
+    [ -s "$snap/state.new" ] || die "nothing was saved"
+    mv "$snap/state.new" "$snap/state"
+    touch "$snap/ok"
+    echo "vm-run: saved a booted $suite guest ($memory MiB, $cpus cpus) in $((SECONDS - started)) s" >&2
+}
+
+pack_inputs() {
+    local stage=$run/stage item name path kib
+    mkdir -p "$stage/.vm-run"
+    printf '%s\n' "$*" >"$stage/.vm-run/cmd"
+    for item in ${inputs[@]+"${inputs[@]}"}; do
+        case $item in *=*) name=${item%%=*} path=${item#*=} ;; *) path=$item name=$(basename "$item") ;; esac
+        [ -e "$path" ] || { echo "vm-run: no such file: $path" >&2; exit 2; }
+        cp -a --reflink=auto "$path" "$stage/$name"
+    done
+    kib=$((16 * 1024 + $(du -sk --apparent-size "$stage" | cut -f1) * 5 / 4))
+    rm -f "$run/in.img"
+    truncate -s "${kib}K" "$run/in.img"
+    mke2fs -q -F -t ext4 -O ^has_journal -m 0 -d "$stage" "$run/in.img"
+    truncate -s $disk_size "$run/in.img"
+    rm -rf "$stage"
+}
+
+key=$(printf '%s' "$memory $cpus $accel ${machine[*]} $kernel_args $(qemu-system-x86_64 --version | head -1)" | sha256sum | cut -c1-12)
+snap=$image/snap-$memory-$cpus-$key
+if [ $cold = 0 ] && [ ! -e "$snap/ok" ]; then
+    exec 9>"$image/.snap-lock"
+    flock 9
+    [ -e "$snap/ok" ] || save_machine
+    flock -u 9
+fi
+pack_inputs "$@"
+if [ $cold = 1 ]; then
+    qemu-img create -q -f qcow2 -F raw -b "$image/root.ext4" "$run/disk.qcow2"
+    start "$run/disk.qcow2"
+    { hear "$boot_limit" && [ "$line" = READY ]; } || die "the guest did not say READY within $boot_limit s"
+else
+    qemu-img create -q -f qcow2 -F qcow2 -b "$snap/disk.qcow2" "$run/disk.qcow2"
+    start "$run/disk.qcow2" -incoming "exec:cat $snap/state"
+fi
+if [ $verbose = 1 ]; then tail -n +1 -F "$run/console" >&2 2>/dev/null & console=$!; fi
+echo "GO $(date +%s) $limit" >&5
+tail -c +1 -f --pid="$qemu" -s 0.2 "$run/output" 2>/dev/null & output=$!
+status=125 files=0 line=''
+hear $((limit + 60)) || line=''
+read -r word code files <<<"$line" || true
+if [ "${word:-}" = EXIT ]; then status=$code; fi
+# The disk is thrown away, so there is nothing to shut down in order.
+kill -9 "$qemu" 2>/dev/null || true
+wait "$qemu" 2>/dev/null || true
+qemu=''
+wait "$output" 2>/dev/null || true
+[ -n "$line" ] || die "the guest did not answer"
+if [ -n "$out" ] && [ "${files:-0}" = 1 ]; then
+    mkdir -p "$out"
+    tar -C "$out" -xf "$run/out.img"
+fi
+exit "$status"

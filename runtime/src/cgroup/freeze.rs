@@ -1,0 +1,88 @@
+//! Stops all processes of a container and lets them go on: the v1 `freezer` if there is one, else v2 (Linux 5.2).
+
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
+
+use super::{Dir, Error, Kind, Location, apply::write_file, host::read};
+
+/// How long a process in the kernel may take to reach a point where it can stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Stops every process; returns once all have stopped. On failure they are let go again.
+pub fn freeze(location: &Location) -> Result<(), Error> {
+    let dir = freezer(location)?;
+    write(dir, true)?;
+    let start = Instant::now();
+    while !reached(dir)? {
+        if start.elapsed() > PATIENCE {
+            thaw_dir(dir)?;
+            let (path, seconds) = (dir.path.clone(), PATIENCE.as_secs());
+            return Err(Error::FreezeTimeout { path, state: "frozen", seconds });
+        }
+        crate::patience::pause(Duration::from_millis(1));
+        if dir.kind != Kind::V2 {
+            // A v1 freezer can hang in FREEZING while processes fork; writing again makes it look again.
+            write(dir, true)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets every process go on.
+pub fn thaw(location: &Location) -> Result<(), Error> {
+    write(freezer(location)?, false)
+}
+
+/// Whether the container is frozen, or about to be. Without a cgroup it is not.
+pub fn is_frozen(location: &Location) -> Result<bool, Error> {
+    freezer(location).map_or(Ok(false), is_dir_frozen)
+}
+
+fn freezer(location: &Location) -> Result<&Dir, Error> {
+    let dir = location.v1("freezer").or(location.v2()).ok_or(Error::NoFreezer)?;
+    dir.check()?;
+    Ok(dir)
+}
+
+/// The file, its word for frozen and its word for not.
+fn words(dir: &Dir) -> Option<(&'static str, &'static str, &'static str)> {
+    match dir.kind {
+        Kind::V2 => Some(("cgroup.freeze", "1", "0")),
+        Kind::V1(_) if dir.kind.has_v1("freezer") => Some(("freezer.state", "FROZEN", "THAWED")),
+        Kind::V1(_) => None,
+    }
+}
+
+fn write(dir: &Dir, frozen: bool) -> Result<(), Error> {
+    let (file, yes, no) = words(dir).ok_or(Error::NoFreezer)?;
+    let (path, value) = (dir.path.join(file), if frozen { yes } else { no });
+    match write_file(&path, value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && dir.path.exists() => Err(Error::NoFreezer),
+        result => result.map_err(|source| Error::Write { path, value: value.into(), source }),
+    }
+}
+
+fn reached(dir: &Dir) -> Result<bool, Error> {
+    match dir.kind {
+        Kind::V2 => read(dir.path.join("cgroup.events")).map(|events| events.contains("frozen 1")),
+        Kind::V1(_) => read(dir.path.join("freezer.state")).map(|state| state.trim() == "FROZEN"),
+    }
+}
+
+/// Whether this directory is frozen by itself. A hierarchy that cannot freeze is not.
+pub(super) fn is_dir_frozen(dir: &Dir) -> Result<bool, Error> {
+    let Some((file, _, thawed)) = words(dir) else { return Ok(false) };
+    let path = dir.path.join(file);
+    match fs::read_to_string(&path) {
+        Ok(state) => Ok(state.trim() != thawed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::Read { path, source }),
+    }
+}
+
+/// Lets the processes of one directory go on, so that a v1 freezer gives up those that were killed.
+pub(super) fn thaw_dir(dir: &Dir) -> Result<(), Error> {
+    if is_dir_frozen(dir)? { write(dir, false) } else { Ok(()) }
+}

@@ -1,0 +1,216 @@
+//! Where a container's cgroups are: one directory a hierarchy, worked out from `linux.cgroupsPath` by runc's rules, and
+//! recorded in the state file so that killing and removing need no second look at the host.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error, Host,
+    host::{Hierarchy, Kind, read},
+};
+
+/// The cgroup directories of one container. Empty if cgroups are disabled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    /// The unified hierarchy comes first.
+    pub dirs: Vec<Dir>,
+}
+
+/// The directory of a container in one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dir {
+    /// Version and controllers of the hierarchy.
+    pub kind: Kind,
+    /// Where the hierarchy is mounted; nothing at or above it is ever changed.
+    pub mount: PathBuf,
+    /// The container's own directory, strictly below `mount`.
+    pub path: PathBuf,
+}
+
+/// The cgroups of the runtime itself: /proc/self/cgroup, see cgroups(7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnCgroups {
+    /// Controllers (none for v2, `name=...` for a named hierarchy) and the path.
+    entries: Vec<(Vec<String>, String)>,
+}
+
+impl Location {
+    /// The directory in the unified hierarchy.
+    pub fn v2(&self) -> Option<&Dir> {
+        self.dirs.iter().find(|dir| dir.kind == Kind::V2)
+    }
+
+    /// The directory in the v1 hierarchy of `controller`.
+    pub fn v1(&self, controller: &str) -> Option<&Dir> {
+        self.dirs.iter().find(|dir| dir.kind.has_v1(controller))
+    }
+}
+
+impl Dir {
+    /// Refuses a directory that is not strictly below its mount point: it came from a damaged state file.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let below = self.path.strip_prefix(&self.mount).is_ok_and(|rest| {
+            rest.components().next().is_some() && rest.components().all(|part| matches!(part, Component::Normal(_)))
+        });
+        if below { Ok(()) } else { Err(Error::Foreign { path: self.path.clone(), mount: self.mount.clone() }) }
+    }
+}
+
+impl OwnCgroups {
+    /// Reads /proc/self/cgroup.
+    pub fn read() -> Result<OwnCgroups, Error> {
+        read("/proc/self/cgroup").map(|text| OwnCgroups::parse(&text))
+    }
+
+    /// Parses the text of /proc/self/cgroup; lines that are none of the kernel's are skipped.
+    pub fn parse(text: &str) -> OwnCgroups {
+        let entry = |line: &str| {
+            let (_hierarchy, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let controllers = controllers.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+            Some((controllers, path.to_owned()))
+        };
+        OwnCgroups { entries: text.lines().filter_map(entry).collect() }
+    }
+
+    fn path(&self, kind: &Kind) -> Option<&str> {
+        let found = self.entries.iter().find(|(controllers, _)| match kind {
+            Kind::V2 => controllers.is_empty(),
+            Kind::V1(words) => controllers.iter().any(|word| words.contains(word)),
+        });
+        found.map(|(_, path)| path.as_str())
+    }
+}
+
+/// [`locate`] on the running host: reads /proc/self/cgroup, but only if the path is not absolute.
+pub fn find(host: &Host, cgroups_path: Option<&Path>, id: &str) -> Result<Location, Error> {
+    let absolute = cgroups_path.is_some_and(Path::is_absolute);
+    let own = if absolute || host.disabled { OwnCgroups::default() } else { OwnCgroups::read()? };
+    locate(host, cgroups_path, id, &own)
+}
+
+/// Works out the directories of container `id`. An absolute `linux.cgroupsPath` starts at each hierarchy's mount point;
+/// a relative one (or, if absent, the id) is put beside the runtime's own cgroup on v2, which has processes and so could
+/// not hand controllers down, and below it on v1. Errors name the path.
+pub fn locate(host: &Host, cgroups_path: Option<&Path>, id: &str, own: &OwnCgroups) -> Result<Location, Error> {
+    let wanted = cgroups_path.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(id));
+    let relative = below(wanted)?;
+    if host.disabled {
+        return Ok(Location::default());
+    }
+    if host.hierarchies.is_empty() {
+        return Err(Error::NoHierarchy);
+    }
+    let dir = |hierarchy: &Hierarchy| {
+        let start = if wanted.is_absolute() { hierarchy.mount.clone() } else { beside(hierarchy, own)? };
+        Ok(Dir { kind: hierarchy.kind.clone(), mount: hierarchy.mount.clone(), path: start.join(&relative) })
+    };
+    host.hierarchies.iter().map(dir).collect::<Result<_, Error>>().map(|dirs| Location { dirs })
+}
+
+/// The path without its leading slash, if it can be trusted to name a place strictly below where it is joined.
+fn below(wanted: &Path) -> Result<PathBuf, Error> {
+    let refuse = |reason| Err(Error::BadPath { path: wanted.into(), reason });
+    let text = wanted.to_string_lossy();
+    if !wanted.is_absolute() && text.matches(':').count() == 2 {
+        return refuse("this is the form `slice:prefix:name` of the systemd driver; give a path such as `/skiff/name`");
+    }
+    if text.contains(['\n', '\0']) {
+        return refuse("a cgroup's name holds neither newline nor NUL");
+    }
+    let mut relative = PathBuf::new();
+    for part in wanted.components() {
+        match part {
+            Component::Normal(name) => relative.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => return refuse("it may not contain `..`"),
+        }
+    }
+    if relative.as_os_str().is_empty() {
+        return refuse("it names the root of the hierarchy; give a path such as `/skiff/name`");
+    }
+    Ok(relative)
+}
+
+/// The directory in which a relative path starts.
+fn beside(hierarchy: &Hierarchy, own: &OwnCgroups) -> Result<PathBuf, Error> {
+    let path = own.path(&hierarchy.kind).unwrap_or("/");
+    let not_visible = || Error::OwnNotVisible { own: path.to_owned(), mount: hierarchy.mount.clone() };
+    // `/..` stands in /proc/self/cgroup for a cgroup above the root of the cgroup namespace (cgroup_namespaces(7)).
+    let seen = Path::new(path).strip_prefix(&hierarchy.root).map_err(|_| not_visible())?;
+    if seen.components().any(|part| part == Component::ParentDir) {
+        return Err(not_visible());
+    }
+    let start = match hierarchy.kind {
+        Kind::V2 => seen.parent().unwrap_or(Path::new("")),
+        Kind::V1(_) => seen,
+    };
+    Ok(hierarchy.mount.join(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "9:name=systemd:/\n4:memory:/api/1\n2:cpu,cpuacct:/docker/2/x\n0::/user.slice/shell.scope\n";
+
+    fn host() -> Host {
+        let v1 = |word: &str, mount: &str, root: &str| Hierarchy {
+            kind: Kind::V1(vec![word.into()]),
+            mount: mount.into(),
+            root: root.into(),
+        };
+        let v2 = Hierarchy { kind: Kind::V2, mount: "/c/unified".into(), root: "/".into() };
+        let hierarchies = vec![v2, v1("memory", "/c/memory", "/"), v1("cpuacct", "/c/cpu", "/docker/2")];
+        Host { hierarchies, ..Host::default() }
+    }
+
+    fn paths(path: Option<&str>) -> Vec<String> {
+        let found = locate(&host(), path.map(Path::new), "box", &OwnCgroups::parse(OWN)).unwrap();
+        found.dirs.iter().map(|dir| dir.path.to_str().unwrap().to_owned()).collect()
+    }
+
+    fn refusal(path: &str) -> String {
+        locate(&host(), Some(Path::new(path)), "box", &OwnCgroups::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn paths_follow_the_rules_of_runc() {
+        assert_eq!(paths(Some("/a//b/./c")), ["/c/unified/a/b/c", "/c/memory/a/b/c", "/c/cpu/a/b/c"]);
+        assert_eq!(paths(Some("a/b")), ["/c/unified/user.slice/a/b", "/c/memory/api/1/a/b", "/c/cpu/x/a/b"]);
+        assert_eq!(paths(None), ["/c/unified/user.slice/box", "/c/memory/api/1/box", "/c/cpu/x/box"]);
+        assert_eq!(paths(Some("")), paths(None));
+    }
+
+    #[test]
+    fn bad_paths_are_refused() {
+        assert!(refusal("/a/../b").contains("may not contain `..`"));
+        assert!(refusal("..").contains("may not contain `..`"));
+        assert!(refusal("/").contains("names the root"));
+        assert!(refusal("./").contains("names the root"));
+        assert!(refusal("system.slice:skiff:a").contains("systemd driver"));
+        assert!(refusal("/a\nb").contains("newline"));
+    }
+
+    #[test]
+    fn an_own_cgroup_outside_of_the_mount_is_refused() {
+        let own = OwnCgroups::parse("0::/../other\n");
+        let error = locate(&host(), None, "box", &own).unwrap_err().to_string();
+        assert!(error.contains("not visible below `/c/unified`"), "{error}");
+    }
+
+    #[test]
+    fn without_hierarchies_only_disabled_is_left() {
+        let none = Host::default();
+        assert!(matches!(locate(&none, None, "box", &OwnCgroups::default()), Err(Error::NoHierarchy)));
+        assert_eq!(locate(&Host::disabled(), None, "box", &OwnCgroups::default()).unwrap(), Location::default());
+    }
+
+    #[test]
+    fn a_recorded_place_at_or_above_the_mount_is_foreign() {
+        let check = |path: &str| Dir { kind: Kind::V2, mount: "/c".into(), path: path.into() }.check().is_ok();
+        assert!(check("/c/a"));
+        assert!(!check("/c") && !check("/") && !check("/c/../etc") && !check("/c/a/../.."));
+    }
+}

@@ -1,0 +1,371 @@
+//! From words to a typed command, without looking at the world. Flags are runc's, by hand, because a parser generator
+//! costs a small program more start-up time than all of its other preparations.
+
+mod usage;
+
+use crate::log::Format;
+use lexopt::{Arg, Parser, ValueExt};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub(super) use usage::version;
+
+/// Options before the verb.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Global {
+    /// `--root`
+    pub(super) root: Option<PathBuf>,
+    /// `--log`
+    pub(super) log: Option<PathBuf>,
+    /// `--log-format`
+    pub(super) log_format: Format,
+    /// `--debug`
+    pub(super) debug: bool,
+    /// `--cgroup-manager`
+    pub(super) cgroups: CgroupManager,
+}
+
+/// `--cgroup-manager`, crun's flag; `--systemd-cgroup`, runc's, is the same as `systemd`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CgroupManager {
+    /// Through the cgroup file systems.
+    #[default]
+    Cgroupfs,
+    /// No cgroup at all.
+    Disabled,
+}
+
+/// `create` and `run`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Make {
+    /// The container's id as typed.
+    pub(super) id: String,
+    /// `--bundle`, the working directory without it.
+    pub(super) bundle: PathBuf,
+    /// `--console-socket`
+    pub(super) console_socket: Option<PathBuf>,
+    /// `--pidfd-socket`
+    pub(super) pidfd_socket: Option<PathBuf>,
+    /// `--pid-file`
+    pub(super) pid_file: Option<PathBuf>,
+    /// `--no-pivot`
+    pub(super) no_pivot: bool,
+    /// `--no-new-keyring`
+    pub(super) no_new_keyring: bool,
+    /// `--preserve-fds`
+    pub(super) preserve_fds: u32,
+    /// `run --detach`
+    pub(super) detach: bool,
+    /// `run --keep`
+    pub(super) keep: bool,
+    /// `run --no-subreaper`
+    pub(super) no_subreaper: bool,
+}
+
+/// `kill`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kill {
+    /// The container's id as typed.
+    pub(super) id: String,
+    /// `TERM` without one.
+    pub(super) signal: Option<String>,
+    /// `--all`
+    pub(super) all: bool,
+}
+
+/// How `list` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ListFormat {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// An array of state documents.
+    Json,
+}
+
+/// The verb and its own options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Text to print.
+    Help(String),
+    /// `--version`
+    Version,
+    /// `create`
+    Create(Make),
+    /// `run`
+    Run(Make),
+    /// `start`
+    Start {
+        /// The container's id as typed.
+        id: String,
+    },
+    /// `state`
+    State {
+        /// The container's id as typed.
+        id: String,
+    },
+    /// `kill`
+    Kill(Kill),
+    /// `delete`
+    Delete {
+        /// The container's id as typed.
+        id: String,
+        /// `--force`
+        force: bool,
+    },
+    /// `list`
+    List {
+        /// `--format`
+        format: ListFormat,
+        /// `--quiet`
+        quiet: bool,
+    },
+    /// `spec`
+    Spec {
+        /// `--bundle`, the working directory without it.
+        bundle: PathBuf,
+        /// `--rootless`
+        rootless: bool,
+    },
+    /// `features`
+    Features,
+}
+
+/// A whole command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parsed {
+    /// Options before the verb.
+    pub(super) global: Global,
+    /// The verb.
+    pub(super) command: Command,
+}
+
+/// Why the words are not a command.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// A flag or value that is not understood.
+    #[error("{0} (see `skiff --help`)")]
+    Words(#[from] lexopt::Error),
+    /// No such verb.
+    #[error("`{0}` is not a command of skiff; see `skiff --help`")]
+    UnknownVerb(String),
+    /// runc has it; skiff will not, or not yet.
+    #[error("`{verb}` is not available: {reason}")]
+    Refused {
+        /// The verb or flag.
+        verb: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The id is missing.
+    #[error("`skiff {0}` needs a container id; see `skiff {0} --help`")]
+    NoId(&'static str),
+    /// A value out of its range.
+    #[error("`{flag} {value}` is not understood; {hint}")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// What is.
+        hint: &'static str,
+    },
+}
+
+/// The most descriptors that `--preserve-fds` may name: the kernel's ceiling on open files (`fs.nr_open`'s default).
+const MOST_DESCRIPTORS: u32 = 1 << 20;
+const NOT_YET: &str = "this version does not have it yet";
+const CRIU: &str = "skiff has neither checkpoint nor restore; delete the container and create it again";
+
+/// Parses a command line, the program's name first.
+pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Parsed, Error> {
+    let mut parser = Parser::from_iter(words);
+    let mut global = Global::default();
+    let verb = loop {
+        match parser.next()? {
+            Some(Arg::Long("root")) => global.root = Some(parser.value()?.into()),
+            Some(Arg::Long("log")) => global.log = Some(parser.value()?.into()).filter(|path| path != &PathBuf::new()),
+            Some(Arg::Long("log-format")) => global.log_format = log_format(&parser.value()?.string()?)?,
+            Some(Arg::Long("debug")) => global.debug = true,
+            Some(Arg::Long("cgroup-manager")) => global.cgroups = cgroup_manager(&parser.value()?.string()?)?,
+            Some(Arg::Long("systemd-cgroup")) => global.cgroups = cgroup_manager("systemd")?,
+            Some(Arg::Long("help") | Arg::Short('h')) => break None,
+            Some(Arg::Long("version") | Arg::Short('v')) => return Ok(Parsed { global, command: Command::Version }),
+            Some(Arg::Value(verb)) => break Some(verb.string()?),
+            Some(other) => return Err(other.unexpected().into()),
+            None => break None,
+        }
+    };
+    let command = match verb {
+        Some(verb) => command(&verb, &mut parser)?,
+        None => Command::Help(usage::overview()),
+    };
+    Ok(Parsed { global, command })
+}
+
+fn command(verb: &str, parser: &mut Parser) -> Result<Command, Error> {
+    Ok(match verb {
+        "create" => make("create", parser)?,
+        "run" => make("run", parser)?,
+        "start" => only_id("start", parser)?.map_or_else(help("start"), |id| Command::Start { id }),
+        "state" => only_id("state", parser)?.map_or_else(help("state"), |id| Command::State { id }),
+        "kill" => kill(parser)?,
+        "delete" => delete(parser)?,
+        "list" => list(parser)?,
+        "spec" => spec(parser)?,
+        "features" => only_help("features", parser)?.unwrap_or(Command::Features),
+        "help" => Command::Help(usage::overview()),
+        "checkpoint" | "restore" => return Err(Error::Refused { verb: verb.to_owned(), reason: CRIU }),
+        "exec" | "ps" | "pause" | "resume" | "update" | "events" => {
+            return Err(Error::Refused { verb: verb.to_owned(), reason: NOT_YET });
+        }
+        other => return Err(Error::UnknownVerb(other.to_owned())),
+    })
+}
+
+fn help(verb: &'static str) -> impl FnOnce() -> Command {
+    move || Command::Help(usage::verb(verb))
+}
+
+fn make(verb: &'static str, parser: &mut Parser) -> Result<Command, Error> {
+    let mut options = Make { bundle: PathBuf::from("."), ..Make::default() };
+    let mut id = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("bundle") | Arg::Short('b') => options.bundle = parser.value()?.into(),
+            Arg::Long("console-socket") => options.console_socket = non_empty(parser.value()?),
+            Arg::Long("pidfd-socket") => options.pidfd_socket = non_empty(parser.value()?),
+            Arg::Long("pid-file") => options.pid_file = non_empty(parser.value()?),
+            Arg::Long("no-pivot") => options.no_pivot = true,
+            Arg::Long("no-new-keyring") => options.no_new_keyring = true,
+            Arg::Long("preserve-fds") => options.preserve_fds = descriptors(&parser.value()?.string()?)?,
+            Arg::Long("detach") | Arg::Short('d') if verb == "run" => options.detach = true,
+            Arg::Long("keep") if verb == "run" => options.keep = true,
+            Arg::Long("no-subreaper") if verb == "run" => options.no_subreaper = true,
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb(verb))),
+            Arg::Value(value) if id.is_none() => id = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    options.id = id.ok_or(Error::NoId(verb))?;
+    Ok(if verb == "run" { Command::Run(options) } else { Command::Create(options) })
+}
+
+fn only_id(verb: &'static str, parser: &mut Parser) -> Result<Option<String>, Error> {
+    let mut id = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("help") | Arg::Short('h') => return Ok(None),
+            Arg::Value(value) if id.is_none() => id = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    id.ok_or(Error::NoId(verb)).map(Some)
+}
+
+fn only_help(verb: &'static str, parser: &mut Parser) -> Result<Option<Command>, Error> {
+    match parser.next()? {
+        None => Ok(None),
+        Some(Arg::Long("help") | Arg::Short('h')) => Ok(Some(Command::Help(usage::verb(verb)))),
+        Some(other) => Err(other.unexpected().into()),
+    }
+}
+
+fn kill(parser: &mut Parser) -> Result<Command, Error> {
+    let mut options = Kill::default();
+    let mut values = Vec::new();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("all") | Arg::Short('a') => options.all = true,
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("kill"))),
+            Arg::Value(value) if values.len() < 2 => values.push(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let mut values = values.into_iter();
+    options.id = values.next().ok_or(Error::NoId("kill"))?;
+    options.signal = values.next();
+    Ok(Command::Kill(options))
+}
+
+fn delete(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut id, mut force) = (None, false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("force") | Arg::Short('f') => force = true,
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("delete"))),
+            Arg::Value(value) if id.is_none() => id = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Delete { id: id.ok_or(Error::NoId("delete"))?, force })
+}
+
+fn list(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut format, mut quiet) = (ListFormat::Table, false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("quiet") | Arg::Short('q') => quiet = true,
+            Arg::Long("format") | Arg::Short('f') => format = list_format(&parser.value()?.string()?)?,
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("list"))),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::List { format, quiet })
+}
+
+fn spec(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut bundle, mut rootless) = (PathBuf::from("."), false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("bundle") | Arg::Short('b') => bundle = parser.value()?.into(),
+            Arg::Long("rootless") => rootless = true,
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("spec"))),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Spec { bundle, rootless })
+}
+
+/// Callers pass an empty path where they have none.
+fn non_empty(value: OsString) -> Option<PathBuf> {
+    Some(value).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn log_format(value: &str) -> Result<Format, Error> {
+    match value {
+        "text" | "" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        other => Err(Error::Value { flag: "--log-format", value: other.to_owned(), hint: "use `text` or `json`" }),
+    }
+}
+
+fn list_format(value: &str) -> Result<ListFormat, Error> {
+    match value {
+        "table" | "" => Ok(ListFormat::Table),
+        "json" => Ok(ListFormat::Json),
+        other => Err(Error::Value { flag: "--format", value: other.to_owned(), hint: "use `table` or `json`" }),
+    }
+}
+
+fn cgroup_manager(value: &str) -> Result<CgroupManager, Error> {
+    match value {
+        "cgroupfs" => Ok(CgroupManager::Cgroupfs),
+        "disabled" => Ok(CgroupManager::Disabled),
+        "systemd" => Err(Error::Refused { verb: "--cgroup-manager systemd".into(), reason: NOT_YET }),
+        other => Err(Error::Value {
+            flag: "--cgroup-manager",
+            value: other.to_owned(),
+            hint: "use `cgroupfs` or `disabled`",
+        }),
+    }
+}
+
+fn descriptors(value: &str) -> Result<u32, Error> {
+    let hint = "give the number of descriptors after standard error to pass on, at most 1048576";
+    let refuse = || Error::Value { flag: "--preserve-fds", value: value.to_owned(), hint };
+    value.parse().ok().filter(|count| *count <= MOST_DESCRIPTORS).ok_or_else(refuse)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! `skiff create`: the container is made, its program waits for `start`.
+
+use super::args::{CgroupManager, Global, Make};
+use super::{ExitWith, state_root};
+use crate::config::Bundle;
+use crate::container::create as make;
+use crate::container::plans::{Begin, Request};
+use crate::process::Listen;
+use crate::sys;
+use std::process::ExitCode;
+
+pub(super) fn create(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
+    let made = make::create(&state_root(global)?, &request(global, options, Begin::OnKnock)?)?;
+    made.go()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn request(global: &Global, options: &Make, begin: Begin) -> anyhow::Result<Request> {
+    let listen = listen();
+    preserved(options.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;
+    Ok(Request {
+        id: options.id.parse()?,
+        bundle: Bundle::open(&options.bundle)?,
+        pid_file: options.pid_file.clone(),
+        console_socket: options.console_socket.clone(),
+        pidfd_socket: options.pidfd_socket.clone(),
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        preserve_fds: options.preserve_fds,
+        listen,
+        no_cgroup: global.cgroups == CgroupManager::Disabled,
+        begin,
+    })
+}
+
+/// Checks that each descriptor to pass on was given to us. Our own are close-on-exec; one of them in the place of one
+/// that the caller forgot must not reach the container.
+fn preserved(asked: u32, activated: u32) -> anyhow::Result<()> {
+    for number in 3..3_u32.saturating_add(asked).saturating_add(activated) {
+        let given = sys::prctl::is_inherited(number);
+        anyhow::ensure!(given, "descriptor {number} is not open (--preserve-fds {asked}, LISTEN_FDS {activated})");
+    }
+    Ok(())
+}
+
+/// Socket activation by systemd: the descriptors after standard error are for the container (sd_listen_fds(3)).
+fn listen() -> Option<Listen> {
+    let count = std::env::var("LISTEN_FDS").ok()?.parse().ok().filter(|count| *count > 0)?;
+    Some(Listen { count, names: std::env::var("LISTEN_FDNAMES").ok() })
+}
+
+/// For a foreground `run`, whose exit code tells a program that cannot be executed from other failures.
+pub(super) fn with_exit_code(error: make::Error) -> anyhow::Error {
+    let code = error.exit_code();
+    let error = anyhow::Error::from(error);
+    if code == 1 { error } else { ExitWith { code, message: format!("{error:#}") }.into() }
+}

@@ -1,0 +1,54 @@
+//! `skiff features`: what can be enforced, in the form of the specification (features-linux.md). Each list is read
+//! from the table that does the work, so that it cannot say more than is true.
+
+use super::print;
+use crate::hooks;
+use crate::namespaces::Kind;
+use crate::rootfs;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+pub(super) fn features() -> anyhow::Result<ExitCode> {
+    print(&(serde_json::to_string_pretty(&document())? + "\n"))
+}
+
+fn document() -> Value {
+    let mut options = rootfs::options::known();
+    options.sort_unstable();
+    let capabilities: Vec<String> = {
+        let mut all: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
+        all.sort_unstable();
+        all
+    };
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": skiff_contract::document::OCI_VERSION,
+        "hooks": hooks::Kind::ALL.map(hooks::Kind::name),
+        "mountOptions": options,
+        "linux": {
+            "namespaces": Kind::ALL.map(Kind::word),
+            "capabilities": capabilities,
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "seccomp": { "enabled": false },
+            "apparmor": { "enabled": false },
+            "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "memoryPolicy": {},
+            "mountExtensions": { "idmap": { "enabled": true } },
+            "netDevices": { "enabled": false },
+        },
+        "annotations": { "io.skiff.version": env!("CARGO_PKG_VERSION") },
+        "potentiallyUnsafeConfigAnnotations": [],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_a_document_of_the_specification() {
+        let features: oci_spec::runtime::Features = serde_json::from_value(document()).unwrap();
+        assert!(features.mount_options().as_ref().is_some_and(|options| options.iter().any(|it| it == "rro")));
+    }
+}

@@ -1,0 +1,461 @@
+//! Making a container: the parent's side of the conversation with `init`. What was made is unmade when it fails.
+
+use super::plans::{Begin, Plans, Request, decide};
+use super::start::listen;
+use super::{maps, plans, undo, view};
+use crate::cgroup::{self, Cgroup};
+use crate::config;
+use crate::foreground;
+use crate::namespaces::Kind;
+use crate::state::{self, Entry, Lock, Phase, Record, Store};
+use crate::sync::{self, Channel, Message};
+use crate::sys::clone::{self as sys_clone, Side};
+use crate::sys::self_exe::Shield;
+use crate::{hooks, init, log, process, rootfs, sys, terminal};
+use rustix::fs::{CWD, Mode, OFlags};
+use skiff_contract::status::Status;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+/// Why a container cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// See [`config::Error`].
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// See [`plans::Error`].
+    #[error(transparent)]
+    Plans(#[from] plans::Error),
+    /// See [`state::Error`].
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// See [`cgroup::Error`].
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// See [`rootfs::Error`].
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// See [`maps::Error`].
+    #[error(transparent)]
+    Maps(#[from] maps::Error),
+    /// See [`hooks::Error`].
+    #[error(transparent)]
+    Hooks(#[from] hooks::Error),
+    /// See [`process::Error`].
+    #[error(transparent)]
+    Process(#[from] process::Error),
+    /// See [`terminal::Error`].
+    #[error(transparent)]
+    Terminal(#[from] terminal::Error),
+    /// See [`sys::self_exe::Error`].
+    #[error(transparent)]
+    SelfExe(#[from] sys::self_exe::Error),
+    /// See [`foreground::Error`].
+    #[error(transparent)]
+    Foreground(#[from] foreground::Error),
+    /// A namespace to join is not there.
+    #[error("linux.namespaces: the {kind} namespace `{path}` cannot be opened")]
+    Namespace {
+        /// The kind.
+        kind: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is something else.
+    #[error("linux.namespaces: `{path}` is not a {kind} namespace")]
+    NotANamespace {
+        /// The kind.
+        kind: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something small that the kernel refused.
+    #[error("cannot {operation}")]
+    Step {
+        /// What was being done.
+        operation: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// `--pid-file` cannot be written.
+    #[error("pid file `{path}` cannot be written (--pid-file)")]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The container's first process cannot be talked to.
+    #[error("the container's first process does not answer as it should")]
+    Talk(#[source] sync::Error),
+    /// It said what went wrong.
+    #[error("{text}")]
+    Init {
+        /// The chain of causes.
+        text: String,
+        /// What a foreground `run` exits with.
+        exit_code: u8,
+    },
+    /// It died before it could say anything.
+    #[error("the container's first process was killed while the container was being made{hint}")]
+    Died {
+        /// The memory limit, if that was it.
+        hint: &'static str,
+    },
+}
+
+impl Error {
+    /// What a foreground `run` exits with: 126 and 127 for a program that cannot be executed, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Init { exit_code, .. } => *exit_code,
+            _ => 1,
+        }
+    }
+}
+
+/// A container that is made and waits for the word.
+pub struct Made {
+    /// Its folder.
+    pub entry: Entry,
+    /// Its record, already published.
+    pub record: Record,
+    ours: Ours,
+    /// Its first process, a child of ours.
+    pub pid: i32,
+    /// The terminal's master end, for a foreground `run`.
+    pub master: Option<OwnedFd>,
+    lock: Lock,
+}
+
+impl Made {
+    /// Gives the word: a created container then waits for `start`, the others begin.
+    ///
+    /// # Errors
+    /// [`Error::Talk`] when it is gone.
+    pub fn go(&self) -> Result<(), Error> {
+        self.ours.channel.send(&Message::Go).map_err(Error::Talk)
+    }
+
+    /// To its first process.
+    #[must_use]
+    pub fn channel(&self) -> &Channel {
+        &self.ours.channel
+    }
+
+    /// Lets other commands at the container.
+    #[must_use]
+    pub fn unlock(self) -> (Entry, Record) {
+        drop(self.lock);
+        (self.entry, self.record)
+    }
+}
+
+/// Makes a container. `signals` are those that a foreground `run` has blocked.
+///
+/// # Errors
+/// See [`Error`]; nothing is left behind.
+pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, Error> {
+    // First of all, because it may execute us anew.
+    let shield = sys::self_exe::protect()?;
+    log::debug(|| format!("binary kept from the container by {:?}", shield.protection()));
+    let loaded = config::load(&request.bundle)?;
+    let (plans, warnings) = decide(request, &loaded)?;
+    for warning in warnings {
+        log::warn(&warning);
+    }
+    log::debug(|| format!("bundle `{}`: {:?}", request.bundle.path.display(), plans.namespaces));
+    log::debug(|| format!("cgroups: {:?}", plans.cgroup.0.dirs));
+    // Before anything says that this cgroup is ours: what is in it would be killed with the container.
+    cgroup::vacant(&plans.cgroup.0)?;
+    let (entry, lock) = Store::open_or_make(store_root)?.claim(&request.id)?;
+    let mut record = first_record(request, &loaded.spec, &plans);
+    match make(&entry, &lock, &mut record, (request, &plans), shield) {
+        Ok((ours, pid, master)) => Ok(Made { entry, record, ours, pid, master, lock }),
+        Err((error, child)) => {
+            undo::undo(&entry, &mut record, child, request.pid_file.as_deref());
+            Err(error)
+        }
+    }
+}
+
+fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans) -> Record {
+    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Record {
+        oci_version: spec.version().clone(),
+        id: request.id.to_string(),
+        bundle: request.bundle.path.clone(),
+        rootfs: request.bundle.path.join(spec.root().as_ref().map(|root| root.path().clone()).unwrap_or_default()),
+        created: log::rfc3339(elapsed.map_or(0, |elapsed| elapsed.as_secs())),
+        owner: rustix::process::getuid().as_raw(),
+        annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>(),
+        phase: Phase::Creating,
+        init: None,
+        cgroup: plans.cgroup.0.clone(),
+        poststart: plans.poststart.clone(),
+        // Kept only once hooks of the creation have run: what was never set up need not be torn down.
+        poststop: Vec::new(),
+    }
+}
+
+type Failure = (Error, Option<i32>);
+
+/// Everything between the claim and the word. On failure the pid of the child, if there is one, comes along.
+fn make(
+    entry: &Entry,
+    lock: &Lock,
+    record: &mut Record,
+    (request, plans): (&Request, &Plans),
+    shield: Shield,
+) -> Result<(Ours, i32, Option<OwnedFd>), Failure> {
+    let early = |error: Error| (error, None);
+    // Written first, so that whatever a killed maker leaves can be found by it.
+    entry.save(record).map_err(|error| early(error.into()))?;
+    let (mut kit, ours) = equip(entry, record, (request, plans), shield).map_err(early)?;
+    let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
+    let side = sys_clone::clone(sys_clone::Request { flags, cgroup: ours.cgroup.v2_dir(), sibling: false });
+    let (pid, in_cgroup) = match side {
+        Ok(Side::Child) => {
+            kit.shield = Some(ours.leave());
+            lock.forget_in_child();
+            init::run(kit)
+        }
+        Ok(Side::Parent { pid, in_cgroup }) => (pid, in_cgroup),
+        Err(source) => {
+            return Err(early(Error::Step { operation: "make the container's first process (clone)", source }));
+        }
+    };
+    let wait_first = kit.wait_first;
+    drop(kit);
+    log::debug(|| format!("process {pid} made; born in its cgroup: {in_cgroup}; waits for us first: {wait_first}"));
+    let mut maker = Maker { entry, record, request, plans, ours, child: pid, master: None };
+    match maker.accompany(in_cgroup, wait_first) {
+        Ok(()) => Ok((maker.ours, maker.child, maker.master)),
+        Err(error) => {
+            let child = maker.child;
+            Err((maker.explain(error), Some(child)))
+        }
+    }
+}
+
+/// What the parent keeps and init has no business with.
+struct Ours {
+    cgroup: Cgroup,
+    channel: Channel,
+    pidfd_socket: Option<OwnedFd>,
+    /// Kept until the container is let go: closing the mount behind it waits for the kernel.
+    shield: Shield,
+}
+
+impl Ours {
+    /// In the child: only the shield stays.
+    fn leave(self) -> Shield {
+        self.shield
+    }
+}
+
+/// Opens and makes all that init and its parent need, before there is an init.
+fn equip<'a>(
+    entry: &Entry,
+    record: &Record,
+    (request, plans): (&'a Request, &'a Plans),
+    shield: Shield,
+) -> Result<(init::Kit<'a>, Ours), Error> {
+    let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
+    let root = rustix::process::geteuid().is_root();
+    let prepared = if root { Some(rootfs::prepare(&plans.rootfs, &request.bundle.path)?) } else { None };
+    let console = match &plans.console {
+        terminal::Console::Socket(path) => Some(terminal::connect(path)?),
+        terminal::Console::None | terminal::Console::Proxy => None,
+    };
+    let pidfd_socket = request.pidfd_socket.as_deref().map(terminal::connect).transpose()?;
+    let listener = if plans.begin == Begin::OnKnock {
+        Some(listen(entry).map_err(|source| Error::Step { operation: "make the socket for `start`", source })?)
+    } else {
+        None
+    };
+    let namespaces = open_namespaces(plans)?;
+    let (location, plan) = &plans.cgroup;
+    let cgroup = make_cgroup(location, plan, root)?;
+    let wait_first = plans.namespaces.makes(Kind::User)
+        || plans.process.in_user_namespace()
+        || location.dirs.iter().any(|dir| dir.kind != cgroup::Kind::V2);
+    let kit = init::Kit {
+        plans,
+        channel: inner,
+        prepared,
+        cgroup_view: view::of(location),
+        namespaces,
+        wait_first,
+        console,
+        listener,
+        shield: None,
+        document: record.document(Status::Creating),
+        bundle: &request.bundle,
+    };
+    Ok((kit, Ours { cgroup, channel, pidfd_socket, shield }))
+}
+
+/// A user who is not root has usually no part of the cgroup tree to call their own. Without limits to enforce that is no
+/// obstacle: the container stays in the cgroup of its maker, as with runc.
+fn make_cgroup(location: &cgroup::Location, plan: &cgroup::Plan, root: bool) -> Result<Cgroup, Error> {
+    match cgroup::create(location, plan) {
+        Err(error) if !root && error.is_denied() && plan.is_empty() => Ok(cgroup::create(&Default::default(), plan)?),
+        other => Ok(other?),
+    }
+}
+
+fn open_namespaces(plans: &Plans) -> Result<Vec<OwnedFd>, Error> {
+    let open = |(kind, path): &(Kind, PathBuf)| {
+        let fail = |source| Error::Namespace { kind: kind.word(), path: path.clone(), source };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+        match sys_clone::namespace_type(fd.as_fd()) {
+            Ok(flag) if flag == kind.flag() => Ok(fd),
+            _ => Err(Error::NotANamespace { kind: kind.word(), path: path.clone() }),
+        }
+    };
+    plans.namespaces.join.iter().map(open).collect()
+}
+
+/// The parent while init sets the container up.
+struct Maker<'a> {
+    entry: &'a Entry,
+    record: &'a mut Record,
+    request: &'a Request,
+    plans: &'a Plans,
+    ours: Ours,
+    child: i32,
+    master: Option<OwnedFd>,
+}
+
+impl Maker<'_> {
+    fn accompany(&mut self, in_cgroup: bool, wait_first: bool) -> Result<(), Error> {
+        self.ours.cgroup.join(self.child, !in_cgroup)?;
+        if self.plans.namespaces.hop.is_none() && self.plans.namespaces.makes(Kind::User) {
+            maps::write(self.child, &self.plans.namespaces)?;
+        }
+        if wait_first || !in_cgroup {
+            self.set_from_outside()?;
+        }
+        if wait_first {
+            self.proceed()?;
+        }
+        // While init mounts. Nothing of the container's runs yet that a limit could be late for.
+        self.ours.cgroup.apply(&self.plans.cgroup.1)?;
+        self.listen_until_ready()?;
+        log::debug(|| format!("process {} is ready", self.child));
+        self.finish()
+    }
+
+    fn set_from_outside(&self) -> Result<(), Error> {
+        if !self.plans.process.in_user_namespace() {
+            return Ok(());
+        }
+        match rustix::process::Pid::from_raw(self.child) {
+            Some(pid) => Ok(process::from_outside(&self.plans.process, pid)?),
+            None => Ok(()),
+        }
+    }
+
+    fn proceed(&self) -> Result<(), Error> {
+        self.ours.channel.send(&Message::Proceed(self.child)).map_err(Error::Talk)
+    }
+
+    fn listen_until_ready(&mut self) -> Result<(), Error> {
+        loop {
+            match self.ours.channel.recv().map_err(Error::Talk)? {
+                (Message::Ready, _) => return Ok(()),
+                (Message::Map, _) => {
+                    maps::write(self.child, &self.plans.namespaces)?;
+                    self.proceed()?;
+                }
+                (Message::Pid(pid), _) => {
+                    super::kill::reap(self.child);
+                    self.child = pid;
+                }
+                (Message::AtHooks, _) => {
+                    self.run_hooks()?;
+                    self.proceed()?;
+                }
+                (Message::Master, master) => self.master = master,
+                (Message::Failed { exit_code, text }, _) => return Err(Error::Init { text, exit_code }),
+                (Message::Proceed(_) | Message::Go, _) => return Err(Error::Talk(sync::Error::Garbled(1))),
+            }
+        }
+    }
+
+    fn run_hooks(&mut self) -> Result<(), Error> {
+        self.record.poststop.clone_from(&self.plans.poststop);
+        self.record.init = Some(self.identify()?);
+        // Should we be killed among the hooks, `delete --force` runs the poststop hooks for those that were run.
+        self.entry.save(self.record)?;
+        let state = serde_json::to_vec(&self.record.document(Status::Creating)).unwrap_or_default();
+        let directory = Some(self.request.bundle.dir.as_fd());
+        for (kind, hooks) in &self.plans.runtime_hooks {
+            log::debug(|| format!("{} {kind} hooks", hooks.len()));
+            hooks::run(hooks, *kind, &hooks::Surroundings { state: &state, environment: &[], directory })?;
+        }
+        Ok(())
+    }
+
+    fn identify(&self) -> Result<state::Identity, Error> {
+        state::observe(self.child)
+            .map_err(|source| Error::Step { operation: "look at the container's first process", source })
+    }
+
+    /// The last limits, the record, and what callers wait for. The memory limit comes now, so that what init needed
+    /// while it mounted is not held against the container.
+    fn finish(&mut self) -> Result<(), Error> {
+        self.ours.cgroup.apply_devices(&self.plans.cgroup.1)?;
+        self.ours.cgroup.apply_memory(&self.plans.cgroup.1)?;
+        self.record.poststop.clone_from(&self.plans.poststop);
+        self.record.init = Some(self.identify()?);
+        self.record.phase = Phase::Made;
+        self.entry.save(self.record)?;
+        if let Some(path) = &self.request.pid_file {
+            write_pid_file(path, self.child).map_err(|source| Error::PidFile { path: path.clone(), source })?;
+        }
+        if let Some(socket) = &self.ours.pidfd_socket {
+            let pidfd = foreground::pidfd::open(self.child)?;
+            foreground::pidfd::send_to_socket(socket, pidfd.as_fd(), "container")?;
+        }
+        Ok(())
+    }
+
+    /// A first process that went without a word was killed; by its memory limit, if the cgroup says so.
+    fn explain(&self, error: Error) -> Error {
+        let silent = matches!(error, Error::Talk(sync::Error::Closed));
+        if !silent {
+            return error;
+        }
+        let killed = cgroup::oom_kills(&self.plans.cgroup.0).is_ok_and(|kills| kills > 0);
+        let hint = if killed { ": out of memory; raise `linux.resources.memory.limit`" } else { "" };
+        Error::Died { hint }
+    }
+}
+
+/// A reader sees no file or the whole number.
+fn write_pid_file(path: &std::path::Path, pid: i32) -> io::Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::IsADirectory))?);
+    name.push(format!(".{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(CWD, &temporary, flags, Mode::from_raw_mode(0o644))?;
+    let written = rustix::io::write(&file, pid.to_string().as_bytes()).map(|_| ());
+    let published = written.and_then(|()| rustix::fs::renameat(CWD, &temporary, CWD, path));
+    published.map_err(|errno| {
+        // The error that led here is the one to tell.
+        let _already_failing = rustix::fs::unlinkat(CWD, &temporary, rustix::fs::AtFlags::empty());
+        errno.into()
+    })
+}

@@ -1,0 +1,148 @@
+//! Removing what a container left: its processes, its cgroup, its state; then the poststop hooks hear of it.
+
+use super::kill::kill_and_wait;
+use super::observe::{Seen, look};
+use crate::state::{self, Entry, Lock, Record};
+use crate::{cgroup, log};
+use skiff_contract::status::Status;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// What may be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Only a container that does not run; one that was never started does not (runc's reading).
+    OnlyStopped,
+    /// Whatever it is.
+    Force,
+}
+
+/// Why a container cannot be deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The container's state cannot be read or removed.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// It runs.
+    #[error("cannot delete container `{id}` that is not stopped: {status}; stop it with `skiff kill`, or use --force")]
+    NotStopped {
+        /// The container.
+        id: String,
+        /// What it is doing.
+        status: Status,
+    },
+    /// Its first process cannot be killed.
+    #[error("process {pid} of container `{id}` cannot be killed")]
+    Kill {
+        /// The container.
+        id: String,
+        /// The process.
+        pid: i32,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Its first process was killed and does not end: it is stuck in the kernel.
+    #[error("process {pid} of container `{id}` did not end within {PATIENCE:?} of SIGKILL; try again later")]
+    Stuck {
+        /// The container.
+        id: String,
+        /// The process.
+        pid: i32,
+    },
+    /// Its cgroup cannot be emptied or removed.
+    #[error("the cgroup of container `{id}` cannot be removed")]
+    Cgroup {
+        /// The container.
+        id: String,
+        /// What the room says.
+        #[source]
+        source: cgroup::Error,
+    },
+}
+
+/// How long a killed process may take to end, and how long another command is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Deletes a container.
+///
+/// # Errors
+/// See [`Error`]; what could be removed is, and deleting again goes on where it stopped.
+pub fn delete(entry: &Entry, manner: Manner) -> Result<(), Error> {
+    let _lock = lock(entry, manner)?;
+    let seen = match look(entry) {
+        // Nothing was made for a container without a record, and nothing can be known of a garbled one.
+        Err(state::Error::Unfinished(_) | state::Error::Record { .. }) if manner == Manner::Force => {
+            return Ok(entry.remove()?);
+        }
+        other => other?,
+    };
+    check(&seen, manner)?;
+    destroy(entry, &seen.record)
+}
+
+fn check(seen: &Seen, manner: Manner) -> Result<(), Error> {
+    match (manner, seen.status) {
+        (Manner::Force, _) | (Manner::OnlyStopped, Status::Stopped | Status::Created) => Ok(()),
+        (Manner::OnlyStopped, Status::Creating) => Err(state::Error::Unfinished(seen.record.id.clone()).into()),
+        (Manner::OnlyStopped, status) => Err(Error::NotStopped { id: seen.record.id.clone(), status }),
+    }
+}
+
+/// With force, another command is waited for: it may be a `run` that is just cleaning up after its program.
+fn lock(entry: &Entry, manner: Manner) -> Result<Lock, state::Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match entry.lock() {
+            Err(state::Error::Busy(_)) if manner == Manner::Force && Instant::now() < deadline => {
+                crate::patience::pause(LOOK_AGAIN);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Removes everything. The order is what makes it repeatable: the record, which says what else there is, goes last.
+///
+/// # Errors
+/// See [`Error`].
+pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<(), Error> {
+    let id = || record.id.clone();
+    log::debug(|| format!("container `{}`: ending {:?}, removing {:?}", record.id, record.init, record.cgroup.dirs));
+    if let Some(init) = &record.init {
+        match kill_and_wait(init, PATIENCE) {
+            Ok(true) => {}
+            Ok(false) => return Err(Error::Stuck { id: id(), pid: init.pid }),
+            Err(source) => return Err(Error::Kill { id: id(), pid: init.pid, source }),
+        }
+    }
+    let removed = cgroup::kill(&record.cgroup, libc::SIGKILL).and_then(|()| cgroup::remove(&record.cgroup));
+    removed.map_err(|source| Error::Cgroup { id: id(), source })?;
+    poststop(record);
+    Ok(entry.remove()?)
+}
+
+/// Removes a container whose program has ended in our sight; another command may have been faster.
+///
+/// # Errors
+/// See [`Error`].
+pub fn after_end(entry: &Entry, record: &Record) -> Result<(), Error> {
+    let _lock = match lock(entry, Manner::Force) {
+        Err(state::Error::Absent(_)) => return Ok(()),
+        other => other?,
+    };
+    destroy(entry, record)
+}
+
+/// The hooks run before the record goes: should we be killed among them, the next `delete` runs them again, and a
+/// network that is torn down twice is better than one that never is.
+fn poststop(record: &Record) {
+    if record.poststop.is_empty() {
+        return;
+    }
+    // The specification wants a warning here, the other hooks run and the deletion to go on (runtime.md, lifecycle).
+    for error in super::each_poststop_hook(record) {
+        log::warn(&format!("container `{}`: {:#}", record.id, anyhow::Error::from(error)));
+    }
+}

@@ -1,0 +1,217 @@
+//! Everything about a container that can be decided before anything is made: each room's plan, in one place. What is
+//! refused here leaves nothing behind.
+
+use crate::cgroup::{self, Location};
+use crate::config::{Bundle, Loaded};
+use crate::namespaces::{self, Kind};
+use crate::{hooks, process, rootfs, terminal};
+use oci_spec::runtime::{Hook, Spec};
+use skiff_contract::id::ContainerId;
+use std::path::PathBuf;
+
+/// What `create` and `run` are asked for.
+pub struct Request {
+    /// The new container's id.
+    pub id: ContainerId,
+    /// The opened bundle.
+    pub bundle: Bundle,
+    /// `--pid-file`
+    pub pid_file: Option<PathBuf>,
+    /// `--console-socket`
+    pub console_socket: Option<PathBuf>,
+    /// `--pidfd-socket`
+    pub pidfd_socket: Option<PathBuf>,
+    /// `--no-pivot`
+    pub no_pivot: bool,
+    /// `--no-new-keyring`
+    pub no_new_keyring: bool,
+    /// `--preserve-fds`
+    pub preserve_fds: u32,
+    /// Descriptors of socket activation in our own environment (sd_listen_fds(3)).
+    pub listen: Option<process::Listen>,
+    /// No cgroup at all (`--cgroup-manager=disabled`).
+    pub no_cgroup: bool,
+    /// Who starts the program.
+    pub begin: Begin,
+}
+
+/// Who starts the program, and who holds its terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// A later `start`.
+    OnKnock,
+    /// This command, which then returns.
+    Detached,
+    /// This command, which then waits for it.
+    Foreground,
+}
+
+/// The decisions.
+pub struct Plans {
+    /// Which namespaces, how.
+    pub namespaces: namespaces::Plan,
+    /// Where the cgroups are, nowhere when they are disabled, and what is written to them.
+    pub cgroup: (Location, cgroup::Plan),
+    /// Mounts, devices, masks.
+    pub rootfs: rootfs::Plan,
+    /// User, capabilities, limits, program.
+    pub process: process::Plan,
+    /// `hostname`
+    pub hostname: Option<String>,
+    /// `domainname`
+    pub domainname: Option<String>,
+    /// `process.terminal`, and who gets its master end.
+    pub console: terminal::Console,
+    /// `process.consoleSize`
+    pub console_size: Option<terminal::Size>,
+    /// prestart and createRuntime, in this order.
+    pub runtime_hooks: Vec<(hooks::Kind, Vec<Hook>)>,
+    /// createContainer
+    pub create_container: Vec<Hook>,
+    /// startContainer
+    pub start_container: Vec<Hook>,
+    /// poststart
+    pub poststart: Vec<Hook>,
+    /// poststop
+    pub poststop: Vec<Hook>,
+    /// How many descriptors after standard error reach the program.
+    pub preserve: u32,
+    /// `--no-pivot`
+    pub no_pivot: bool,
+    /// Who starts the program.
+    pub begin: Begin,
+}
+
+impl Plans {
+    /// Whether init stops once its root stands, for hooks or to learn its pid.
+    #[must_use]
+    pub fn stops_for_hooks(&self) -> bool {
+        !self.runtime_hooks.is_empty() || !self.create_container.is_empty() || !self.start_container.is_empty()
+    }
+}
+
+/// Why a request cannot be granted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// See [`namespaces::Error`].
+    #[error(transparent)]
+    Namespaces(#[from] namespaces::Error),
+    /// See [`cgroup::Error`].
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// See [`rootfs::Error`].
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// See [`process::Error`].
+    #[error(transparent)]
+    Process(#[from] process::Error),
+    /// See [`hooks::Error`].
+    #[error(transparent)]
+    Hooks(#[from] hooks::Error),
+    /// See [`terminal::Error`].
+    #[error(transparent)]
+    Terminal(#[from] terminal::Error),
+    /// Only root may make a container without a user namespace.
+    #[error(
+        "not running as root: without a new `user` namespace in linux.namespaces only root can make a container; run as root, or begin with `skiff spec --rootless`"
+    )]
+    NotRoot,
+    /// Which capabilities there are to give cannot be found out.
+    #[error("cannot read the capabilities of this process")]
+    Capabilities(#[source] std::io::Error),
+}
+
+/// Makes every decision, and says what the specification wants warned about.
+///
+/// # Errors
+/// See [`Error`]; each names the member of `config.json` or the flag.
+pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>), Error> {
+    let spec = &loaded.spec;
+    let namespaces = namespaces::plan(spec)?;
+    if !rustix::process::geteuid().is_root() && !namespaces.has(Kind::User) {
+        return Err(Error::NotRoot);
+    }
+    let all_hooks = spec.hooks().clone().unwrap_or_default();
+    hooks::validate(&all_hooks)?;
+    let hooks_of = |kind: hooks::Kind| kind.of(&all_hooks).to_vec();
+    let (process, mut warnings) = plan_process(request, spec, &namespaces)?;
+    warnings.splice(0..0, loaded.warnings.iter().cloned());
+    let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
+    let plans = Plans {
+        cgroup: plan_cgroup(request, spec)?,
+        rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces))?,
+        process,
+        hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
+        domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
+        console: plan_console(request, spec)?,
+        console_size: spec.process().as_ref().map(terminal::size).transpose()?.flatten(),
+        runtime_hooks: runtime_hooks
+            .map(|kind| (kind, hooks_of(kind)))
+            .into_iter()
+            .filter(|it| !it.1.is_empty())
+            .collect(),
+        create_container: hooks_of(hooks::Kind::CreateContainer),
+        start_container: hooks_of(hooks::Kind::StartContainer),
+        poststart: hooks_of(hooks::Kind::Poststart),
+        poststop: hooks_of(hooks::Kind::Poststop),
+        preserve: request.preserve_fds + request.listen.as_ref().map_or(0, |listen| listen.count),
+        no_pivot: request.no_pivot,
+        begin: request.begin,
+        namespaces,
+    };
+    Ok((plans, warnings))
+}
+
+fn plan_process(
+    request: &Request,
+    spec: &Spec,
+    namespaces: &namespaces::Plan,
+) -> Result<(process::Plan, Vec<String>), Error> {
+    let default = oci_spec::runtime::Process::default();
+    let process = spec.process().as_ref().unwrap_or(&default);
+    let user_namespace = match (namespaces.makes(Kind::User), namespaces.has(Kind::User)) {
+        (true, _) => process::UserNamespace::New { uids: &namespaces.uid_mappings, gids: &namespaces.gid_mappings },
+        (false, true) => process::UserNamespace::Joined,
+        (false, false) => process::UserNamespace::Caller,
+    };
+    let held = process::capabilities::Held::observe(process.capabilities().as_ref(), namespaces.has(Kind::User))
+        .map_err(Error::Capabilities)?;
+    let facts = process::Facts {
+        user_namespace,
+        held,
+        keyring_of: Some(request.id.as_str()).filter(|_| !request.no_new_keyring),
+        listen: request.listen.as_ref(),
+        personality: spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()),
+    };
+    Ok(process::plan(process, &facts)?)
+}
+
+fn plan_cgroup(request: &Request, spec: &Spec) -> Result<(Location, cgroup::Plan), Error> {
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let host = if request.no_cgroup { cgroup::Host::disabled() } else { cgroup::Host::detect(resources)? };
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let location = cgroup::find(&host, path, request.id.as_str())?;
+    // A user who is not root may make no device rules, and no device nodes for them to be about.
+    let root = rustix::process::geteuid().is_root();
+    let control = if root { cgroup::DeviceControl::Enforce } else { cgroup::DeviceControl::Skip };
+    let plan = cgroup::plan(resources, &host, control)?;
+    Ok((location, plan))
+}
+
+fn rootfs_facts(namespaces: &namespaces::Plan) -> rootfs::Facts {
+    rootfs::Facts {
+        user_namespace: namespaces.has(Kind::User),
+        mount_namespace: namespaces.has(Kind::Mount),
+        ipc_namespace: namespaces.has(Kind::Ipc),
+        network_namespace: namespaces.has(Kind::Network),
+        uts_namespace: namespaces.has(Kind::Uts),
+        cgroup_namespace: namespaces.has(Kind::Cgroup),
+    }
+}
+
+fn plan_console(request: &Request, spec: &Spec) -> Result<terminal::Console, Error> {
+    let wanted = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    let detached = request.begin != Begin::Foreground;
+    Ok(terminal::plan(wanted, request.console_socket.as_deref(), detached)?)
+}

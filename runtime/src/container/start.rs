@@ -1,0 +1,148 @@
+//! Starting a created container: a knock on the socket on which its first process waits, and what comes of it.
+
+use super::delete::{self, destroy};
+use super::observe::look;
+use crate::state::{self, Entry, Record, START_SOCKET};
+use crate::sync::{self, Channel, Message};
+use crate::{hooks, log};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use skiff_contract::status::Status;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Why a container cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The container's state cannot be read or changed.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// It was started before.
+    #[error("cannot start container `{id}` in the {status} state; only a created container can be started")]
+    NotCreated {
+        /// The container.
+        id: String,
+        /// What it is doing.
+        status: Status,
+    },
+    /// Its first process does not answer.
+    #[error("the first process of container `{id}` cannot be reached")]
+    Knock {
+        /// The container.
+        id: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// It answers nonsense, or dies.
+    #[error("the first process of container `{id}` could not be told to start")]
+    Talk {
+        /// The container.
+        id: String,
+        /// What happened.
+        #[source]
+        source: sync::Error,
+    },
+    /// A startContainer hook or the exec failed.
+    #[error("container `{id}` could not be started: {reason}")]
+    Failed {
+        /// The container.
+        id: String,
+        /// The chain of causes, as the container's first process told it.
+        reason: String,
+        /// What a foreground command exits with.
+        exit_code: u8,
+    },
+    /// A poststart hook failed.
+    #[error("container `{id}` was stopped and deleted")]
+    Poststart {
+        /// The container.
+        id: String,
+        /// Which hook, and how.
+        #[source]
+        source: hooks::Error,
+    },
+}
+
+/// Starts the program of a created container.
+///
+/// # Errors
+/// See [`Error`].
+pub fn start(entry: &Entry) -> Result<(), Error> {
+    let _lock = entry.lock()?;
+    let seen = look(entry)?;
+    let id = || seen.record.id.clone();
+    if seen.status != Status::Created {
+        return Err(Error::NotCreated { id: id(), status: seen.status });
+    }
+    let channel = knock(entry).map_err(|source| Error::Knock { id: id(), source })?;
+    // From here on the container is not `created` any more. Should we be killed before `Go`, its first process sees
+    // the connection end and exits: it is then stopped, never half started.
+    entry.unlink(START_SOCKET)?;
+    channel.send(&Message::Go).map_err(|source| Error::Talk { id: id(), source })?;
+    log::debug(|| format!("container `{}`: told to start", seen.record.id));
+    first(entry, &seen.record, &channel)
+}
+
+/// What follows the word to begin, for `start` and for `run`.
+///
+/// # Errors
+/// [`Error::Failed`] and [`Error::Poststart`]: the container is then gone. [`Error::Talk`].
+pub fn first(entry: &Entry, record: &Record, channel: &Channel) -> Result<(), Error> {
+    let outcome = begun(record, channel);
+    if let Err(Error::Failed { .. }) = &outcome {
+        clean_up(entry, record);
+    }
+    outcome?;
+    poststart(entry, record)
+}
+
+/// Waits until the program is executed, which closes the other end (it is close-on-exec), or an error is told.
+fn begun(record: &Record, channel: &Channel) -> Result<(), Error> {
+    let id = || record.id.clone();
+    match channel.recv() {
+        Err(sync::Error::Closed) => Ok(()),
+        Ok((Message::Failed { exit_code, text }, _)) => Err(Error::Failed { id: id(), reason: text, exit_code }),
+        Ok(_) => Err(Error::Talk { id: id(), source: sync::Error::Garbled(0) }),
+        Err(source) => Err(Error::Talk { id: id(), source }),
+    }
+}
+
+/// Runs the poststart hooks. One that fails ends the container (OCI runtime specification, lifecycle, step 9).
+fn poststart(entry: &Entry, record: &Record) -> Result<(), Error> {
+    if record.poststart.is_empty() {
+        return Ok(());
+    }
+    super::poststart_hooks(record).map_err(|source| {
+        clean_up(entry, record);
+        Error::Poststart { id: record.id.clone(), source }
+    })
+}
+
+/// The failure that led here is what the caller hears of; what cannot be removed is said beside it.
+fn clean_up(entry: &Entry, record: &Record) {
+    let outcome: Result<(), delete::Error> = destroy(entry, record);
+    if let Err(error) = outcome {
+        log::warn(&format!("{:#}", anyhow::Error::from(error)));
+    }
+}
+
+/// Connects to the socket in the container's folder through the folder's descriptor, because the path of a state
+/// folder may be longer than the 107 bytes of a socket address.
+fn knock(entry: &Entry) -> io::Result<Channel> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{START_SOCKET}", entry.dir().as_raw_fd()))?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(Channel::from(socket))
+}
+
+/// Makes the socket on which the first process of a container waits for [`start`].
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn listen(entry: &Entry) -> io::Result<std::os::fd::OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{START_SOCKET}", entry.dir().as_raw_fd()))?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, 1)?;
+    Ok(socket)
+}

@@ -1,0 +1,68 @@
+//! The process between the runtime and init, where the kernel needs one (see `namespaces`): it joins and makes what
+//! only its children will be in, makes init as its own sibling, tells its pid and ends.
+
+use super::step::{self, failed};
+use super::{Error, Kit, expect_proceed};
+use crate::namespaces::{Hop, Kind, Plan};
+use crate::sync::Message;
+use crate::sys::clone::{Request, Side, clone};
+use std::io::Write;
+
+/// Goes through the hop; returns in init, which does not know its pid as the runtime sees it.
+pub(super) fn take(kit: &Kit<'_>, hop: &Hop) -> Result<i32, Error> {
+    let plan = &kit.plans.namespaces;
+    if kit.wait_first {
+        // Cgroups of version 1 are inherited from here on.
+        expect_proceed(&kit.channel)?;
+    }
+    step::join(plan, &kit.namespaces, &hop.join)?;
+    if hop.new_user {
+        step::separate(Kind::User)?;
+        kit.channel.send(&Message::Map)?;
+        expect_proceed(&kit.channel)?;
+    }
+    // Without ids of the namespace the rights over what comes next would be there, but what is made would be nobody's.
+    if hop.new_user {
+        step::become_root_inside(plan)?;
+    } else if joins_user(plan) {
+        step::become_root_if_mapped()?;
+    }
+    make_time(plan, hop)?;
+    if hop.new_pid {
+        step::separate(Kind::Pid)?;
+    }
+    match clone(Request { flags: plan.clone_flags, cgroup: None, sibling: true }) {
+        Ok(Side::Child) => {
+            step::die_with_parent()?;
+            Ok(0)
+        }
+        Ok(Side::Parent { pid, .. }) => {
+            kit.channel.send(&Message::Pid(pid))?;
+            step::exit(0)
+        }
+        Err(source) => Err(failed("make the container's first process (clone)")(source)),
+    }
+}
+
+fn joins_user(plan: &Plan) -> bool {
+    plan.join.iter().any(|(kind, _)| *kind == Kind::User)
+}
+
+/// The offsets can be written only while nobody is in the namespace: after the unshare, which moves only children to
+/// be, and before the clone (time_namespaces(7)).
+fn make_time(plan: &Plan, hop: &Hop) -> Result<(), Error> {
+    if !hop.new_time {
+        return Ok(());
+    }
+    step::separate(Kind::Time)?;
+    if plan.time_offsets.is_empty() {
+        return Ok(());
+    }
+    let lines: String =
+        plan.time_offsets.iter().map(|(clock, seconds, nanos)| format!("{clock} {seconds} {nanos}\n")).collect();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open("/proc/self/timens_offsets")
+        .and_then(|mut file| file.write_all(lines.as_bytes()))
+        .map_err(failed("set `linux.timeOffsets`"))
+}
