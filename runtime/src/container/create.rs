@@ -14,7 +14,7 @@ use crate::sys::self_exe::Shield;
 use crate::{hooks, init, log, process, rootfs, sys, terminal};
 use rustix::fs::{CWD, Mode, OFlags};
 use skiff_contract::status::Status;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -223,7 +223,8 @@ fn make(
     let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
     let side = sys_clone::clone(sys_clone::Request { flags, cgroup: ours.cgroup.v2_dir(), sibling: false });
     let (pid, in_cgroup) = match side {
-        Ok(Side::Child) => {
+        Ok(Side::Child { in_cgroup }) => {
+            kit.wait_first |= must_be_moved(in_cgroup, &ours.cgroup);
             kit.shield = Some(ours.leave());
             lock.forget_in_child();
             init::run(kit)
@@ -233,7 +234,7 @@ fn make(
             return Err(early(Error::Step { operation: "make the container's first process (clone)", source }));
         }
     };
-    let wait_first = kit.wait_first;
+    let wait_first = kit.wait_first || must_be_moved(in_cgroup, &ours.cgroup);
     drop(kit);
     log::debug(|| format!("process {pid} made; born in its cgroup: {in_cgroup}; waits for us first: {wait_first}"));
     let mut maker = Maker { entry, record, request, plans, ours, child: pid, master: None };
@@ -244,6 +245,12 @@ fn make(
             Err((maker.explain(error), Some(child)))
         }
     }
+}
+
+/// Whether the child, which knows how it was born as well as we do, has to wait until it was moved to its cgroup of
+/// version 2: a cgroup namespace is rooted where its maker is, and what the child clones is born where it is.
+fn must_be_moved(in_cgroup: bool, cgroup: &Cgroup) -> bool {
+    !in_cgroup && cgroup.v2_dir().is_some()
 }
 
 /// What the parent keeps and init has no business with.
@@ -371,8 +378,16 @@ impl Maker<'_> {
     }
 
     fn listen_until_ready(&mut self) -> Result<(), Error> {
+        // Init may be faster than the hop that made it and has yet to say so: what init says waits for its pid.
+        let mut unknown = self.plans.namespaces.hop.is_some();
+        let mut early = VecDeque::new();
         loop {
-            match self.ours.channel.recv().map_err(Error::Talk)? {
+            let received = match if unknown { None } else { early.pop_front() } {
+                Some(received) => received,
+                None => self.ours.channel.recv().map_err(Error::Talk)?,
+            };
+            match received {
+                (Message::AtHooks | Message::Master | Message::Ready, _) if unknown => early.push_back(received),
                 (Message::Ready, _) => return Ok(()),
                 (Message::Map, _) => {
                     maps::write(self.child, &self.plans.namespaces)?;
@@ -381,6 +396,7 @@ impl Maker<'_> {
                 (Message::Pid(pid), _) => {
                     super::kill::reap(self.child);
                     self.child = pid;
+                    unknown = false;
                 }
                 (Message::AtHooks, _) => {
                     self.run_hooks()?;

@@ -7,7 +7,7 @@ use crate::namespaces::{self, Kind};
 use crate::{hooks, process, rootfs, terminal};
 use oci_spec::runtime::{Hook, Spec};
 use skiff_contract::id::ContainerId;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What `create` and `run` are asked for.
 pub struct Request {
@@ -116,6 +116,11 @@ pub enum Error {
         "not running as root: without a new `user` namespace in linux.namespaces only root can make a container; run as root, or begin with `skiff spec --rootless`"
     )]
     NotRoot,
+    /// The path of the mount namespace leads to ours.
+    #[error(
+        "linux.namespaces: the path of the `mount` namespace leads to the runtime's own; the container's root would become the machine's: leave the path out"
+    )]
+    OwnMount,
     /// Which capabilities there are to give cannot be found out.
     #[error("cannot read the capabilities of this process")]
     Capabilities(#[source] std::io::Error),
@@ -139,7 +144,7 @@ pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>)
     let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
     let plans = Plans {
         cgroup: plan_cgroup(request, spec)?,
-        rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces))?,
+        rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces)?)?,
         process,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
@@ -199,15 +204,34 @@ fn plan_cgroup(request: &Request, spec: &Spec) -> Result<(Location, cgroup::Plan
     Ok((location, plan))
 }
 
-fn rootfs_facts(namespaces: &namespaces::Plan) -> rootfs::Facts {
-    rootfs::Facts {
-        user_namespace: namespaces.has(Kind::User),
-        mount_namespace: namespaces.has(Kind::Mount),
-        ipc_namespace: namespaces.has(Kind::Ipc),
-        network_namespace: namespaces.has(Kind::Network),
-        uts_namespace: namespaces.has(Kind::Uts),
-        cgroup_namespace: namespaces.has(Kind::Cgroup),
+/// A path may lead to a namespace of our own: joining that is as good as not having one, but for the mount namespace,
+/// whose root would be taken from everybody in it.
+fn rootfs_facts(namespaces: &namespaces::Plan) -> Result<rootfs::Facts, Error> {
+    let own = |kind: Kind| namespaces.join.iter().any(|(joined, path)| *joined == kind && is_own(kind, path));
+    if own(Kind::Mount) {
+        return Err(Error::OwnMount);
     }
+    let has = |kind| namespaces.has(kind) && !own(kind);
+    Ok(rootfs::Facts {
+        user_namespace: has(Kind::User),
+        mount_namespace: namespaces.has(Kind::Mount),
+        ipc_namespace: has(Kind::Ipc),
+        network_namespace: has(Kind::Network),
+        uts_namespace: has(Kind::Uts),
+        cgroup_namespace: has(Kind::Cgroup),
+    })
+}
+
+/// Whether a namespace is that of this process. One that cannot be looked at is reported when it is opened.
+fn is_own(kind: Kind, path: &Path) -> bool {
+    let file = match kind {
+        Kind::Mount => "mnt",
+        Kind::Network => "net",
+        other => other.word(),
+    };
+    let identity = |path: &Path| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    let theirs = identity(path);
+    theirs.is_some() && theirs == identity(&Path::new("/proc/self/ns").join(file))
 }
 
 fn plan_console(request: &Request, spec: &Spec) -> Result<terminal::Console, Error> {

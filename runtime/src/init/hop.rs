@@ -31,8 +31,11 @@ pub(super) fn take(kit: &Kit<'_>, hop: &Hop) -> Result<i32, Error> {
     if hop.new_pid {
         step::separate(Kind::Pid)?;
     }
+    // Whom init joins may see it from its first moment, with descriptors of the host in its hands: the flag is inherited.
+    // Not earlier, because the maps and offsets of a process that hides can be written by root only.
+    step::hide()?;
     match clone(Request { flags: plan.clone_flags, cgroup: None, sibling: true }) {
-        Ok(Side::Child) => {
+        Ok(Side::Child { .. }) => {
             step::die_with_parent()?;
             Ok(0)
         }

@@ -29,7 +29,10 @@ pub enum Side {
         in_cgroup: bool,
     },
     /// The new process.
-    Child,
+    Child {
+        /// It was born in the cgroup that was asked for.
+        in_cgroup: bool,
+    },
 }
 
 /// The kernel's `struct clone_args` (clone(2)), the 88 bytes of Linux 5.7.
@@ -93,7 +96,7 @@ fn clone2(request: Request<'_>) -> Result<Side, Errno> {
 
 fn side(outcome: libc::c_long, in_cgroup: bool) -> Result<Side, Errno> {
     match i32::try_from(outcome) {
-        Ok(0) => Ok(Side::Child),
+        Ok(0) => Ok(Side::Child { in_cgroup }),
         Ok(pid) if pid > 0 => Ok(Side::Parent { pid, in_cgroup }),
         _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
@@ -128,7 +131,7 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        assert_eq!(side(0, true), Ok(Side::Child));
+        assert_eq!(side(0, true), Ok(Side::Child { in_cgroup: true }));
         assert_eq!(side(7, true), Ok(Side::Parent { pid: 7, in_cgroup: true }));
         assert!(side(-1, true).is_err());
     }
