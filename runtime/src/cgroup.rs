@@ -26,7 +26,7 @@ mod remove;
 pub use create::{Cgroup, create, open, vacant};
 pub use devices::{Access, DeviceKind, Rule};
 pub use error::Error;
-pub use freeze::{freeze, is_frozen, thaw};
+pub use freeze::{freeze, is_frozen, let_die, thaw};
 pub use host::{Hierarchy, Host, Kind};
 pub use kill::{kill, procs};
 pub use location::{Dir, Location, OwnCgroups, find, locate};

@@ -56,16 +56,10 @@ pub fn has_file() -> bool {
     SINK.get().is_some_and(|sink| sink.file.is_some())
 }
 
-/// Whether debug lines are wanted, so that callers need not build text nobody reads.
-#[must_use]
-pub fn debug_enabled() -> bool {
-    SINK.get().is_some_and(|sink| sink.debug)
-}
-
-/// A debug line.
-pub fn debug(message: &str) {
-    if debug_enabled() {
-        emit(Level::Debug, message);
+/// A debug line; its text is built only when somebody reads it.
+pub fn debug(message: impl FnOnce() -> String) {
+    if SINK.get().is_some_and(|sink| sink.debug) {
+        emit(Level::Debug, &message());
     }
 }
 

@@ -11,6 +11,9 @@ fn on_terminal(script: &str) -> Bundle {
     Bundle::script(script).edit(|config| config["process"]["terminal"] = json!(true))
 }
 
+/// A caller such as nohup(1) or a shell's background job ignores signals that the test sends.
+pub(super) const IGNORED_BY_CALLER: &str = "its programs inherit the signals that its caller ignores";
+
 #[test]
 fn console_socket_gets_the_emulators_side() {
     each(&[], |runtime| {
@@ -51,7 +54,7 @@ fn console_size_is_set() {
 
 #[test]
 fn the_terminal_is_the_controlling_one() {
-    each(&[], |runtime| {
+    each(&[(Kind::Reference, IGNORED_BY_CALLER)], |runtime| {
         // Writing to /dev/tty works only with a controlling terminal; ^C reaches its foreground group.
         let bundle = on_terminal("trap 'echo interrupted' INT; echo x >/dev/tty && echo has-tty; read line; echo end");
         let socket = ConsoleSocket::listen(bundle.path(), "console");

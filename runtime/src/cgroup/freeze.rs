@@ -35,6 +35,14 @@ pub fn thaw(location: &Location) -> Result<(), Error> {
     write(freezer(location)?, false)
 }
 
+/// Lets killed processes end: one in a frozen cgroup of v1 dies only when it goes on, in v2 (or in no cgroup at all)
+/// it dies anyway.
+pub fn let_die(location: &Location) -> Result<(), Error> {
+    let Some(dir) = location.v1("freezer") else { return Ok(()) };
+    dir.check()?;
+    thaw_dir(dir)
+}
+
 /// Whether the container is frozen, or about to be. Without a cgroup it is not.
 pub fn is_frozen(location: &Location) -> Result<bool, Error> {
     freezer(location).map_or(Ok(false), is_dir_frozen)

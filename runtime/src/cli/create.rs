@@ -43,8 +43,13 @@ fn preserved(asked: u32, activated: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Socket activation by systemd: the descriptors after standard error are for the container (sd_listen_fds(3)).
+/// Socket activation by systemd: the descriptors after standard error are for the container (sd_listen_fds(3)), if
+/// they were meant for us: an engine that was activated itself passes its environment on, and not the descriptors.
 fn listen() -> Option<Listen> {
+    let meant_for: u32 = std::env::var("LISTEN_PID").ok()?.parse().ok()?;
+    if meant_for != std::process::id() {
+        return None;
+    }
     let count = std::env::var("LISTEN_FDS").ok()?.parse().ok().filter(|count| *count > 0)?;
     Some(Listen { count, names: std::env::var("LISTEN_FDNAMES").ok() })
 }

@@ -166,11 +166,14 @@ impl Made {
 pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, Error> {
     // First of all, because it may execute us anew.
     let shield = sys::self_exe::protect()?;
+    log::debug(|| format!("binary kept from the container by {:?}", shield.protection()));
     let loaded = config::load(&request.bundle)?;
     let (plans, warnings) = decide(request, &loaded)?;
     for warning in warnings {
         log::warn(&warning);
     }
+    log::debug(|| format!("bundle `{}`: {:?}", request.bundle.path.display(), plans.namespaces));
+    log::debug(|| format!("cgroups: {:?}", plans.cgroup.0.dirs));
     // Before anything says that this cgroup is ours: what is in it would be killed with the container.
     cgroup::vacant(&plans.cgroup.0)?;
     let (entry, lock) = Store::open_or_make(store_root)?.claim(&request.id)?;
@@ -232,6 +235,7 @@ fn make(
     };
     let wait_first = kit.wait_first;
     drop(kit);
+    log::debug(|| format!("process {pid} made; born in its cgroup: {in_cgroup}; waits for us first: {wait_first}"));
     let mut maker = Maker { entry, record, request, plans, ours, child: pid, master: None };
     match maker.accompany(in_cgroup, wait_first) {
         Ok(()) => Ok((maker.ours, maker.child, maker.master)),
@@ -348,6 +352,7 @@ impl Maker<'_> {
         // While init mounts. Nothing of the container's runs yet that a limit could be late for.
         self.ours.cgroup.apply(&self.plans.cgroup.1)?;
         self.listen_until_ready()?;
+        log::debug(|| format!("process {} is ready", self.child));
         self.finish()
     }
 
@@ -396,6 +401,7 @@ impl Maker<'_> {
         let state = serde_json::to_vec(&self.record.document(Status::Creating)).unwrap_or_default();
         let directory = Some(self.request.bundle.dir.as_fd());
         for (kind, hooks) in &self.plans.runtime_hooks {
+            log::debug(|| format!("{} {kind} hooks", hooks.len()));
             hooks::run(hooks, *kind, &hooks::Surroundings { state: &state, environment: &[], directory })?;
         }
         Ok(())

@@ -109,8 +109,11 @@ fn lock(entry: &Entry, manner: Manner) -> Result<Lock, state::Error> {
 /// See [`Error`].
 pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<(), Error> {
     let id = || record.id.clone();
+    log::debug(|| format!("container `{}`: ending {:?}, removing {:?}", record.id, record.init, record.cgroup.dirs));
     if let Some(init) = &record.init {
-        match kill_and_wait(init, PATIENCE) {
+        // What goes wrong with letting it die is told by what comes of it: it does not end.
+        let let_die = || drop(cgroup::let_die(&record.cgroup));
+        match kill_and_wait(init, PATIENCE, let_die) {
             Ok(true) => {}
             Ok(false) => return Err(Error::Stuck { id: id(), pid: init.pid }),
             Err(source) => return Err(Error::Kill { id: id(), pid: init.pid, source }),

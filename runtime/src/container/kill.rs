@@ -82,10 +82,14 @@ pub fn kill(entry: &Entry, signal: i32, whom: Whom) -> Result<(), Error> {
         _ => return Err(not_running()),
     };
     match send(init, signal) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(not_running()),
-        Err(source) => Err(Error::Send { id: id(), pid: init.pid, signal, source }),
+        Ok(true) => {}
+        Ok(false) => return Err(not_running()),
+        Err(source) => return Err(Error::Send { id: id(), pid: init.pid, signal, source }),
     }
+    if signal == libc::SIGKILL {
+        cgroup::let_die(&seen.record.cgroup).map_err(|source| Error::Cgroup { id: id(), signal, source })?;
+    }
+    Ok(())
 }
 
 /// Sends a signal to exactly this process: the pidfd is opened first and the identity checked after, so that the
@@ -136,13 +140,15 @@ pub(super) fn reap(pid: i32) {
 /// How often a process is looked at where the kernel cannot wake us.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Kills a process and waits until it has ended; false when it has not within `patience`.
-pub(super) fn kill_and_wait(process: &Identity, patience: Duration) -> io::Result<bool> {
+/// Kills a process and waits until it has ended; false when it has not within `patience`. `killed` is called between
+/// the two.
+pub(super) fn kill_and_wait(process: &Identity, patience: Duration, killed: impl FnOnce()) -> io::Result<bool> {
     let deadline = Instant::now() + patience;
     let handle = handle(process)?;
     if !send(process, libc::SIGKILL)? {
         return Ok(true);
     }
+    killed();
     if let Handle::Pidfd(pidfd) = &handle {
         let timeout = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 10, tv_nsec: 0 });
         let mut set = [PollFd::new(pidfd, PollFlags::IN)];

@@ -79,6 +79,7 @@ pub fn start(entry: &Entry) -> Result<(), Error> {
     // the connection end and exits: it is then stopped, never half started.
     entry.unlink(START_SOCKET)?;
     channel.send(&Message::Go).map_err(|source| Error::Talk { id: id(), source })?;
+    log::debug(|| format!("container `{}`: told to start", seen.record.id));
     first(entry, &seen.record, &channel)
 }
 

@@ -121,11 +121,12 @@ impl Site<'_> {
     }
 
     fn bind(&self, step: &Step, origin: &Origin, recursive: bool, target: &OwnedFd) -> Result<(), Error> {
-        bind::attach(origin, recursive, target).map_err(|source| failed(step, "attach the bind mount", source))?;
         let look = |source| failed(step, "look at the bind mount", source);
-        if let (Some(tree), "/proc") = (&origin.tree, step.destination.to_str().unwrap_or_default()) {
-            return only_procfs(step, attach::is_on(tree, attach::PROC_SUPER_MAGIC).map_err(look)?);
+        let over_proc = step.destination == Path::new("/proc");
+        if let (Some(tree), true) = (&origin.tree, over_proc) {
+            only_procfs(step, attach::is_on(tree, attach::PROC_SUPER_MAGIC).map_err(look)?)?;
         }
+        bind::attach(origin, recursive, target).map_err(|source| failed(step, "attach the bind mount", source))?;
         if origin.tree.is_some() {
             return Ok(());
         }
@@ -133,7 +134,7 @@ impl Site<'_> {
         if Identity::of_fd(&mount).map_err(look)? != origin.identity {
             return Err(failed(step, "find the bind mount again", Errno::STALE));
         }
-        if step.destination == Path::new("/proc") {
+        if over_proc {
             only_procfs(step, attach::is_on(&mount, attach::PROC_SUPER_MAGIC).map_err(look)?)?;
         }
         if !self.plan.shares_mounts() {
@@ -312,7 +313,8 @@ fn bind_root(origin: &Origin) -> Result<OwnedFd, Errno> {
 }
 
 /// pivot_root(2) wants the mount that holds the new root not to be shared. Only the root of a mount takes a change of
-/// propagation, so that the first ancestor that takes it is the mount looked for.
+/// propagation, so that the first ancestor that takes it is the mount looked for. Sources of shared binds on that same
+/// mount are parted with it, as in runc; trees copied by the parent are not.
 fn make_holder_private(image: &OwnedFd) -> Result<(), Errno> {
     let path = rustix::fs::readlink(resolve::proc_path(image), Vec::new())?;
     let path = PathBuf::from(std::ffi::OsString::from(path.to_string_lossy().into_owned()));
