@@ -77,6 +77,7 @@ fn attacked(runtime: &Runtime, args: &[&str], file: Option<(&str, &str)>) {
     // The run in the foreground deletes it then.
     attacker.kill("KILL").ok();
     let outcome = running.wait();
+    println!("{}: a foreign program was opened {} times", runtime.kind, outcome.stdout.matches("grabbed").count());
     assert!(!outcome.stdout.contains("OVERWRITTEN"), "{outcome}");
     is_unchanged(&runtime.binary, &original);
 }
