@@ -194,6 +194,8 @@ fn begin(mut kit: Kit<'_>, ready: &Ready) -> ! {
     if let Err(error) = run_hooks(&kit, hooks::Kind::StartContainer, &ready.environment) {
         give_up(&channel, error);
     }
+    // So that an end without this word before it is known to be a death and not an exec.
+    let _told_by_what_follows = channel.send(&Message::Ready);
     // The channel goes just behind what the program may keep; it is close-on-exec, so its end tells of the exec.
     let first = 3 + kit.plans.preserve;
     let error = match sys::prctl::move_descriptor(channel.as_fd(), first) {

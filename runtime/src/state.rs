@@ -12,7 +12,7 @@ mod identity;
 mod record;
 mod store;
 
-pub use identity::{Identity, observe};
+pub use identity::{Identity, boot_id, observe};
 pub use record::{Observed, Phase, Record};
 pub use store::{Entry, Lock, START_SOCKET, Store};
 

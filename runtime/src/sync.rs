@@ -7,7 +7,7 @@
 //!   init <── Proceed(n) ── parent  (after maps and v1 cgroups, where there are any)
 //!   init ── AtHooks ──> parent ── Proceed(n) ──> init  (where hooks exist)
 //!   init ── Master ───> parent     (the terminal of a foreground `run`)
-//!   init ── Ready ────> parent ── Go ──> init           (or Failed, at any point, and the end)
+//!   init ── Ready ────> parent ── Go ──> init ── Ready (the exec is next), end     (or Failed, at any point, and the end)
 //! ```
 //! The end of the stream without a word means that the other side died.
 

@@ -14,14 +14,14 @@ const RTMAX: i32 = 64;
 
 /// Not a signal.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a signal; give a name such as TERM or a number from 1 to 64")]
+#[error("`{0}` is not a signal; give a name such as TERM or a number from 0 to 64")]
 pub(super) struct Unknown(String);
 
-/// The number of a signal given as `9`, `KILL`, `SIGKILL` or `RTMIN+3`.
+/// The number of a signal given as `9`, `KILL`, `SIGKILL` or `RTMIN+3`; 0 asks only whether one could be sent.
 pub(super) fn parse(text: &str) -> Result<i32, Unknown> {
     let unknown = || Unknown(text.to_owned());
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=RTMAX).contains(&number) { Ok(number) } else { Err(unknown()) };
+        return if (0..=RTMAX).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -49,12 +49,20 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        let cases =
-            [("9", 9), ("KILL", 9), ("sigterm", 15), ("SYS", 31), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("64", 64)];
+        let cases = [
+            ("9", 9),
+            ("KILL", 9),
+            ("sigterm", 15),
+            ("SYS", 31),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("64", 64),
+            ("0", 0),
+        ];
         for (text, number) in cases {
             assert_eq!(parse(text), Ok(number), "{text}");
         }
-        for text in ["", "0", "65", "-9", "SIG", "RTMIN+99", "RTMAX+1", "TERMINATE", "9x"] {
+        for text in ["", "65", "-9", "SIG", "RTMIN+99", "RTMAX+1", "TERMINATE", "9x"] {
             assert_eq!(parse(text), Err(Unknown(text.to_owned())));
         }
     }

@@ -129,6 +129,7 @@ pub struct Made {
     /// Its record, already published.
     pub record: Record,
     ours: Ours,
+    pid_file: Option<PathBuf>,
     /// Its first process, a child of ours.
     pub pid: i32,
     /// The terminal's master end, for a foreground `run`.
@@ -140,9 +141,15 @@ impl Made {
     /// Gives the word: a created container then waits for `start`, the others begin.
     ///
     /// # Errors
-    /// [`Error::Talk`] when it is gone.
-    pub fn go(&self) -> Result<(), Error> {
-        self.ours.channel.send(&Message::Go).map_err(Error::Talk)
+    /// [`Error::Talk`] when it is gone; nothing of it is left then.
+    pub fn go(mut self) -> Result<Self, Error> {
+        match self.ours.channel.send(&Message::Go) {
+            Ok(()) => Ok(self),
+            Err(source) => {
+                undo::undo(&self.entry, &mut self.record, Some(self.pid), self.pid_file.as_deref());
+                Err(Error::Talk(source))
+            }
+        }
     }
 
     /// To its first process.
@@ -176,10 +183,14 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     log::debug(|| format!("cgroups: {:?}", plans.cgroup.0.dirs));
     // Before anything says that this cgroup is ours: what is in it would be killed with the container.
     cgroup::vacant(&plans.cgroup.0)?;
+    let boot_id = state::boot_id().map_err(|source| Error::Step { operation: "read the id of this boot", source })?;
     let (entry, lock) = Store::open_or_make(store_root)?.claim(&request.id)?;
-    let mut record = first_record(request, &loaded.spec, &plans);
+    let mut record = first_record(request, &loaded.spec, &plans, boot_id);
     match make(&entry, &lock, &mut record, (request, &plans), shield) {
-        Ok((ours, pid, master)) => Ok(Made { entry, record, ours, pid, master, lock }),
+        Ok((ours, pid, master)) => {
+            let pid_file = request.pid_file.clone();
+            Ok(Made { entry, record, ours, pid_file, pid, master, lock })
+        }
         Err((error, child)) => {
             undo::undo(&entry, &mut record, child, request.pid_file.as_deref());
             Err(error)
@@ -187,7 +198,7 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     }
 }
 
-fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans) -> Record {
+fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans, boot_id: String) -> Record {
     let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Record {
         oci_version: spec.version().clone(),
@@ -197,6 +208,7 @@ fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans
         created: log::rfc3339(elapsed.map_or(0, |elapsed| elapsed.as_secs())),
         owner: rustix::process::getuid().as_raw(),
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>(),
+        boot_id,
         phase: Phase::Creating,
         init: None,
         cgroup: plans.cgroup.0.clone(),

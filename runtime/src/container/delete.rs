@@ -119,8 +119,11 @@ pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<(), Error> {
             Err(source) => return Err(Error::Kill { id: id(), pid: init.pid, source }),
         }
     }
-    let removed = cgroup::kill(&record.cgroup, libc::SIGKILL).and_then(|()| cgroup::remove(&record.cgroup));
-    removed.map_err(|source| Error::Cgroup { id: id(), source })?;
+    // With the state on a disk, what the record names after a reboot is gone, or was made by somebody else.
+    if state::boot_id().is_ok_and(|boot_id| boot_id == record.boot_id) {
+        let removed = cgroup::kill(&record.cgroup, libc::SIGKILL).and_then(|()| cgroup::remove(&record.cgroup));
+        removed.map_err(|source| Error::Cgroup { id: id(), source })?;
+    }
     poststop(record);
     Ok(entry.remove()?)
 }

@@ -86,24 +86,31 @@ pub fn start(entry: &Entry) -> Result<(), Error> {
 /// What follows the word to begin, for `start` and for `run`.
 ///
 /// # Errors
-/// [`Error::Failed`] and [`Error::Poststart`]: the container is then gone. [`Error::Talk`].
+/// [`Error::Failed`], [`Error::Poststart`] and [`Error::Talk`]: the container is then gone.
 pub fn first(entry: &Entry, record: &Record, channel: &Channel) -> Result<(), Error> {
     let outcome = begun(record, channel);
-    if let Err(Error::Failed { .. }) = &outcome {
+    if outcome.is_err() {
         clean_up(entry, record);
     }
     outcome?;
     poststart(entry, record)
 }
 
-/// Waits until the program is executed, which closes the other end (it is close-on-exec), or an error is told.
+/// Waits until the program is executed, which closes the other end (it is close-on-exec), or an error is told. Before
+/// the exec the first process says that it is about to: an end without that is a death.
 fn begun(record: &Record, channel: &Channel) -> Result<(), Error> {
     let id = || record.id.clone();
-    match channel.recv() {
-        Err(sync::Error::Closed) => Ok(()),
-        Ok((Message::Failed { exit_code, text }, _)) => Err(Error::Failed { id: id(), reason: text, exit_code }),
-        Ok(_) => Err(Error::Talk { id: id(), source: sync::Error::Garbled(0) }),
-        Err(source) => Err(Error::Talk { id: id(), source }),
+    let mut about_to = false;
+    loop {
+        match channel.recv() {
+            Ok((Message::Ready, _)) => about_to = true,
+            Err(sync::Error::Closed) if about_to => return Ok(()),
+            Ok((Message::Failed { exit_code, text }, _)) => {
+                return Err(Error::Failed { id: id(), reason: text, exit_code });
+            }
+            Ok(_) => return Err(Error::Talk { id: id(), source: sync::Error::Garbled(0) }),
+            Err(source) => return Err(Error::Talk { id: id(), source }),
+        }
     }
 }
 

@@ -42,7 +42,11 @@ impl Identity {
     }
 }
 
-fn boot_id() -> io::Result<String> {
+/// Which boot this is.
+///
+/// # Errors
+/// When `/proc` does not say.
+pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
 }
 

@@ -37,6 +37,9 @@ pub struct Record {
     /// Annotations of the configuration.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// The boot in which it was made (`/proc/sys/kernel/random/boot_id`): after another one, its cgroups are somebody
+    /// else's.
+    pub boot_id: String,
     /// How far the maker got.
     pub phase: Phase,
     /// The first process of the container, once there is one.
@@ -106,6 +109,7 @@ mod tests {
             created: String::new(),
             owner: 0,
             annotations: BTreeMap::new(),
+            boot_id: "x".into(),
             phase,
             init: Some(Identity { pid: 5, start_time: 1, boot_id: "x".into() }),
             cgroup: Location::default(),

@@ -5,7 +5,7 @@ use crate::state::{Phase, Record};
 
 fn record(id: &str) -> Record {
     serde_json::from_value(serde_json::json!({
-        "oci_version": "1.0.2", "id": id, "bundle": "/b", "rootfs": "/r", "created": "", "owner": 0,
+        "oci_version": "1.0.2", "id": id, "bundle": "/b", "rootfs": "/r", "created": "", "owner": 0, "boot_id": "x",
         "phase": "creating", "init": null, "cgroup": { "dirs": [] }
     }))
     .unwrap()
