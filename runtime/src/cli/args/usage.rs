@@ -23,7 +23,7 @@ Global options:
   --log FILE               append log lines to FILE instead of standard error
   --log-format text|json   how log lines are laid out [text]
   --debug                  log each step
-  --cgroup-manager NAME    cgroupfs or disabled [cgroupfs]
+  --cgroup-manager NAME    cgroupfs, or disabled (no limits, no device rules) [cgroupfs]
   -h, --help               this text; `skiff COMMAND --help` for a command
   -v, --version            version of skiff and of the OCI runtime specification
 
