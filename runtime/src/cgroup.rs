@@ -33,13 +33,3 @@ pub use location::{Dir, Location, OwnCgroups, find, locate};
 pub use oom::oom_kills;
 pub use plan::{Absent, DeviceControl, DevicePlan, Place, Plan, Write, plan};
 pub use remove::remove;
-
-/// Who makes and removes the cgroups of a container (`--cgroup-manager`). The systemd driver is refused where the
-/// command line is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Driver {
-    /// The runtime writes to the cgroup file systems itself.
-    Cgroupfs,
-    /// No cgroup is made and the container stays in the caller's; limits are refused, device rules are not enforced.
-    Disabled,
-}

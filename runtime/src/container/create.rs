@@ -191,8 +191,11 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
             let pid_file = request.pid_file.clone();
             Ok(Made { entry, record, ours, pid_file, pid, master, lock })
         }
-        Err((error, child)) => {
+        Err(failure) => {
+            let Failure { error, child, cgroup } = *failure;
             undo::undo(&entry, &mut record, child, request.pid_file.as_deref());
+            // The folders on the way to the container's own, as far as they are ours and nobody has moved in.
+            cgroup.map(Cgroup::discard).unwrap_or_default();
             Err(error)
         }
     }
@@ -218,20 +221,30 @@ fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans
     }
 }
 
-type Failure = (Error, Option<i32>);
+/// What there is to unmake beside the record's own.
+struct Failure {
+    error: Error,
+    child: Option<i32>,
+    cgroup: Option<Cgroup>,
+}
 
-/// Everything between the claim and the word. On failure the pid of the child, if there is one, comes along.
+impl From<Error> for Box<Failure> {
+    fn from(error: Error) -> Self {
+        Self::new(Failure { error, child: None, cgroup: None })
+    }
+}
+
+/// Everything between the claim and the word.
 fn make(
     entry: &Entry,
     lock: &Lock,
     record: &mut Record,
     (request, plans): (&Request, &Plans),
     shield: Shield,
-) -> Result<(Ours, i32, Option<OwnedFd>), Failure> {
-    let early = |error: Error| (error, None);
+) -> Result<(Ours, i32, Option<OwnedFd>), Box<Failure>> {
     // Written first, so that whatever a killed maker leaves can be found by it.
-    entry.save(record).map_err(|error| early(error.into()))?;
-    let (mut kit, ours) = equip(entry, record, (request, plans), shield).map_err(early)?;
+    entry.save(record).map_err(Error::from)?;
+    let (mut kit, ours) = equip(entry, record, (request, plans), shield)?;
     let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
     let side = sys_clone::clone(sys_clone::Request { flags, cgroup: ours.cgroup.v2_dir(), sibling: false });
     let (pid, in_cgroup) = match side {
@@ -243,7 +256,8 @@ fn make(
         }
         Ok(Side::Parent { pid, in_cgroup }) => (pid, in_cgroup),
         Err(source) => {
-            return Err(early(Error::Step { operation: "make the container's first process (clone)", source }));
+            let error = Error::Step { operation: "make the container's first process (clone)", source };
+            return Err(Box::new(Failure { error, child: None, cgroup: Some(ours.cgroup) }));
         }
     };
     let wait_first = kit.wait_first || must_be_moved(in_cgroup, &ours.cgroup);
@@ -253,8 +267,8 @@ fn make(
     match maker.accompany(in_cgroup, wait_first) {
         Ok(()) => Ok((maker.ours, maker.child, maker.master)),
         Err(error) => {
-            let child = maker.child;
-            Err((maker.explain(error), Some(child)))
+            let error = maker.explain(error);
+            Err(Box::new(Failure { error, child: Some(maker.child), cgroup: Some(maker.ours.cgroup) }))
         }
     }
 }
@@ -370,6 +384,9 @@ impl Maker<'_> {
         }
         // While init mounts. Nothing of the container's runs yet that a limit could be late for.
         self.ours.cgroup.apply(&self.plans.cgroup.1)?;
+        if let Some(uid) = self.plans.cgroup_owner {
+            self.ours.cgroup.delegate(uid)?;
+        }
         self.listen_until_ready()?;
         log::debug(|| format!("process {} is ready", self.child));
         self.finish()

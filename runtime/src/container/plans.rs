@@ -5,7 +5,7 @@ use crate::cgroup::{self, Location};
 use crate::config::{Bundle, Loaded};
 use crate::namespaces::{self, Kind};
 use crate::{hooks, process, rootfs, terminal};
-use oci_spec::runtime::{Hook, Spec};
+use oci_spec::runtime::{Hook, LinuxIdMapping, Mount, Spec};
 use skiff_contract::id::ContainerId;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +52,8 @@ pub struct Plans {
     pub namespaces: namespaces::Plan,
     /// Where the cgroups are, nowhere when they are disabled, and what is written to them.
     pub cgroup: (Location, cgroup::Plan),
+    /// The user of the host to whom the cgroup of version 2 is given, where the program may write to it.
+    pub cgroup_owner: Option<u32>,
     /// Mounts, devices, masks.
     pub rootfs: rootfs::Plan,
     /// User, capabilities, limits, program.
@@ -142,8 +144,10 @@ pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>)
     let (process, mut warnings) = plan_process(request, spec, &namespaces)?;
     warnings.splice(0..0, loaded.warnings.iter().cloned());
     let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
+    let cgroup = plan_cgroup(request, spec)?;
     let plans = Plans {
-        cgroup: plan_cgroup(request, spec)?,
+        cgroup_owner: cgroup_owner(spec, &namespaces, &cgroup.0),
+        cgroup,
         rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces)?)?,
         process,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
@@ -204,6 +208,30 @@ fn plan_cgroup(request: &Request, spec: &Spec) -> Result<(Location, cgroup::Plan
     Ok((location, plan))
 }
 
+/// Whose the cgroup is to be: of the program's user, when it has a cgroup namespace, version 2 alone, and a mount of it
+/// that is not read-only (config-linux.md, "Cgroup ownership"). Root of the host needs no gift.
+fn cgroup_owner(spec: &Spec, namespaces: &namespaces::Plan, location: &Location) -> Option<u32> {
+    let unified = location.dirs.iter().all(|dir| dir.kind == cgroup::Kind::V2) && !location.dirs.is_empty();
+    let writable = |mount: &Mount| {
+        let kind = mount.typ().as_deref().unwrap_or_default();
+        let read_only = mount.options().iter().flatten().any(|option| option == "ro" || option == "rro");
+        matches!(kind, "cgroup" | "cgroup2") && !read_only
+    };
+    if !unified || !namespaces.makes(Kind::Cgroup) || !spec.mounts().iter().flatten().any(writable) {
+        return None;
+    }
+    let uid = spec.process().as_ref()?.user().uid();
+    let host = if namespaces.makes(Kind::User) { on_host(uid, &namespaces.uid_mappings)? } else { uid };
+    Some(host).filter(|host| *host != 0 && rustix::process::geteuid().is_root())
+}
+
+fn on_host(uid: u32, mappings: &[LinuxIdMapping]) -> Option<u32> {
+    mappings.iter().find_map(|mapping| {
+        let offset = uid.checked_sub(mapping.container_id()).filter(|offset| *offset < mapping.size())?;
+        mapping.host_id().checked_add(offset)
+    })
+}
+
 /// A path may lead to a namespace of our own: joining that is as good as not having one, but for the mount namespace,
 /// whose root would be taken from everybody in it.
 fn rootfs_facts(namespaces: &namespaces::Plan) -> Result<rootfs::Facts, Error> {
@@ -238,4 +266,44 @@ fn plan_console(request: &Request, spec: &Spec) -> Result<terminal::Console, Err
     let wanted = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
     let detached = request.begin != Begin::Foreground;
     Ok(terminal::plan(wanted, request.console_socket.as_deref(), detached)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::LinuxIdMappingBuilder;
+
+    #[test]
+    fn ids_are_found_on_the_host() {
+        let mapping = |container: u32, host: u32, size: u32| {
+            LinuxIdMappingBuilder::default().container_id(container).host_id(host).size(size).build().unwrap()
+        };
+        let mappings = [mapping(0, 100_000, 10), mapping(10, 5, 1)];
+        let cases = [(0, Some(100_000)), (9, Some(100_009)), (10, Some(5)), (11, None)];
+        for (uid, host) in cases {
+            assert_eq!(on_host(uid, &mappings), host, "{uid}");
+        }
+    }
+
+    #[test]
+    fn a_writable_cgroup_is_given_to_the_programs_user() {
+        let owner = |options: &str, kinds: &[&str], dirs: &str| {
+            let namespaces: Vec<String> = kinds.iter().map(|kind| format!(r#"{{"type":"{kind}"}}"#)).collect();
+            let text = format!(
+                r#"{{"ociVersion":"1.0.2","root":{{"path":"r"}},"process":{{"cwd":"/","user":{{"uid":7,"gid":0}}}},
+                   "mounts":[{{"destination":"/c","type":"cgroup","source":"c","options":[{options}]}}],
+                   "linux":{{"namespaces":[{}]}}}}"#,
+                namespaces.join(",")
+            );
+            let spec: Spec = serde_json::from_str(&text).unwrap();
+            let location: Location = serde_json::from_str(dirs).unwrap();
+            cgroup_owner(&spec, &namespaces::plan(&spec).unwrap(), &location)
+        };
+        let v2 = r#"{"dirs":[{"kind":"v2","mount":"/c","path":"/c/x"}]}"#;
+        let root = rustix::process::geteuid().is_root();
+        assert_eq!(owner(r#""rw""#, &["mount", "cgroup"], v2), Some(7).filter(|_| root));
+        assert_eq!(owner(r#""ro""#, &["mount", "cgroup"], v2), None);
+        assert_eq!(owner(r#""rw""#, &["mount"], v2), None);
+        assert_eq!(owner(r#""rw""#, &["mount", "cgroup"], r#"{"dirs":[]}"#), None);
+    }
 }
