@@ -198,19 +198,17 @@ fn begin(mut kit: Kit<'_>, ready: &Ready) -> ! {
     let _told_by_what_follows = channel.send(&Message::Ready);
     // The channel goes just behind what the program may keep; it is close-on-exec, so its end tells of the exec.
     let first = 3 + kit.plans.preserve;
-    let error = match sys::prctl::move_descriptor(channel.as_fd(), first) {
+    let (channel, error) = match sys::prctl::move_descriptor(channel.into(), first) {
         Ok(moved) => {
-            let error = process::program::exec_alone(
-                &ready.file,
-                &kit.plans.process.program.args,
-                &ready.environment,
-                first + 1,
-            );
-            give_up(&Channel::from(moved), error.into())
+            let args = &kit.plans.process.program.args;
+            let error = process::program::exec_alone(&ready.file, args, &ready.environment, first + 1);
+            (moved, error.into())
         }
-        Err(source) => Error::Step { operation: format!("move the channel to descriptor {first}"), source },
+        Err((channel, source)) => {
+            (channel, Error::Step { operation: format!("move the channel to descriptor {first}"), source })
+        }
     };
-    give_up(&channel, error)
+    give_up(&Channel::from(channel), error)
 }
 
 /// For `run` the parent has already said Go; a created container waits for a knock that is followed by Go. One that
@@ -220,13 +218,11 @@ fn await_start(kit: &mut Kit<'_>) -> Result<Channel, Error> {
         return Ok(std::mem::replace(&mut kit.channel, Channel::pair()?.0));
     }
     let Some(listener) = kit.listener.take() else { step::exit(1) };
-    // Its number is closed below with all others.
-    let listener = std::mem::ManuallyDrop::new(listener);
     // Nothing of the host is held while we wait, perhaps for days: what the caller passes on to the program comes
     // first, then the listener, and all else is closed. Whatever owned it is not used again: this never returns.
     let first = 3 + kit.plans.preserve;
-    let failed = || step::failed("keep only the socket for `start`");
-    let listener = sys::prctl::move_descriptor(listener.as_fd(), first).map_err(failed())?;
+    let listener = sys::prctl::move_descriptor(listener, first)
+        .map_err(|(_, source)| step::failed("keep only the socket for `start`")(source))?;
     process::descriptors::close_from(first + 1)?;
     let channel = step::accept(&listener)?;
     drop(listener);

@@ -127,6 +127,12 @@ impl From<OwnedFd> for Channel {
     }
 }
 
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
 impl Channel {
     /// A connected pair, close-on-exec.
     ///

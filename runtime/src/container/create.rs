@@ -195,7 +195,9 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
             let Failure { error, child, cgroup } = *failure;
             undo::undo(&entry, &mut record, child, request.pid_file.as_deref());
             // The folders on the way to the container's own, as far as they are ours and nobody has moved in.
-            cgroup.map(Cgroup::discard).unwrap_or_default();
+            if let Some(cgroup) = cgroup {
+                cgroup.discard();
+            }
             Err(error)
         }
     }

@@ -2,7 +2,7 @@
 //! closing of every descriptor from a number on.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -91,22 +91,21 @@ pub fn number(descriptor: &OwnedFd) -> i32 {
     descriptor.as_raw_fd()
 }
 
-/// A copy of `from` with exactly this number, close-on-exec; whatever had the number is closed (dup3(2)). The caller
-/// is about to `execve(2)` and uses nothing else that could own it.
+/// Gives a descriptor exactly this number, close-on-exec; whatever had the number is closed (dup3(2)). The caller is
+/// about to `execve(2)` and uses nothing else that could own it.
 ///
 /// # Errors
-/// `EBADF` when the number is beyond the limit on open files.
-pub fn move_descriptor(from: BorrowedFd<'_>, number: u32) -> io::Result<OwnedFd> {
-    let number = i32::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+/// `EBADF` when the number is beyond the limit on open files; the descriptor comes back.
+pub fn move_descriptor(from: OwnedFd, number: u32) -> Result<OwnedFd, (OwnedFd, io::Error)> {
+    let Ok(number) = i32::try_from(number) else { return Err((from, io::Error::from_raw_os_error(libc::EBADF))) };
     if from.as_raw_fd() == number {
-        // dup3 refuses two equal numbers; any free one does for the copy, as this one is where it should be.
-        return from.try_clone_to_owned();
+        return Ok(from);
     }
-    // SAFETY: `from` is open for the borrow's life. The number's former owner, if there is one, is not used again, as
-    // the caller promises by what it is about to do.
+    // SAFETY: `from` is open, being owned. The number's former owner, if there is one, is not used again, as the caller
+    // promises by what it is about to do.
     let outcome = unsafe { libc::dup3(from.as_raw_fd(), number, libc::O_CLOEXEC) };
     if outcome < 0 {
-        return Err(io::Error::last_os_error());
+        return Err((from, io::Error::last_os_error()));
     }
     // SAFETY: dup3 has just made this descriptor and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(outcome) })
