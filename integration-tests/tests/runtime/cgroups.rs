@@ -449,3 +449,37 @@ fn cgroup_manager_disabled_makes_no_group() {
         container.assert_gone();
     });
 }
+
+#[test]
+fn a_frozen_container_can_be_killed_and_deleted() {
+    each(&[(Kind::Runc, "not measured"), (Kind::Crun, "not measured"), (Kind::Reference, "not measured")], |runtime| {
+        let bundle = Bundle::sleeper();
+        let container = runtime.container(&bundle);
+        container.run(&["--detach"]).ok();
+        let pid = container.pid();
+        let (file, word) = match layout() {
+            Layout::Unified => ("cgroup.freeze", "1"),
+            Layout::Legacy => ("freezer.state", "FROZEN"),
+        };
+        let folder = cgroups::folder(pid, "freezer").expect("the container has a freezer");
+        fs::write(folder.join(file), word).unwrap();
+        container.reaches("paused");
+        container.delete(&["--force"]).ok();
+        container.assert_gone();
+    });
+}
+
+#[test]
+fn a_failed_start_leaves_no_folder_above_its_cgroup() {
+    each(&[(Kind::Runc, "not measured"), (Kind::Crun, "not measured"), (Kind::Reference, "not measured")], |runtime| {
+        let above = format!("/skt-above-{}", std::process::id());
+        let bundle = Bundle::new()
+            .args(&["/no/such/program"])
+            .edit(|config| config["linux"]["cgroupsPath"] = json!(format!("{above}/on/the/way")));
+        let container = runtime.container(&bundle);
+        container.run(&[]).exits(127);
+        for mount in cgroups::mount_points() {
+            assert!(!mount.join(&above[1..]).exists(), "{}{above}", mount.display());
+        }
+    });
+}

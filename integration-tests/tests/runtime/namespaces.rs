@@ -332,3 +332,14 @@ fn no_namespace_at_all_but_a_mount_namespace() {
         container.assert_gone();
     });
 }
+
+// Under `unshare`, so that what a runtime does wrong here happens to its caller and not to this machine.
+#[test]
+fn a_path_to_the_runtimes_own_mount_namespace_is_refused() {
+    each(&[(Kind::Runc, "not measured"), (Kind::Crun, "not measured"), (Kind::Reference, "not measured")], |runtime| {
+        let bundle = Bundle::new().namespace("mount", Some("/proc/self/ns/mnt"));
+        let container = runtime.container(&bundle);
+        container.run_under(&["unshare", "-m"], &[]).run().fails_with(&["mount", "own"]);
+        container.assert_gone();
+    });
+}

@@ -380,3 +380,13 @@ fn a_new_session_keyring_unless_told_otherwise() {
         assert!(seen.stdout.trim() != "0", "{seen}");
     });
 }
+
+#[test]
+fn listen_fds_that_were_meant_for_another_are_left_alone() {
+    each(&[(Kind::Reference, "not measured"), (Kind::Crun, "1.8 does not look at LISTEN_PID")], |runtime| {
+        let bundle = Bundle::script("echo fds $LISTEN_FDS");
+        let container = runtime.container(&bundle);
+        let outcome = container.run_command(&[]).env("LISTEN_FDS", "7").env("LISTEN_PID", "1").run();
+        assert_eq!(outcome.ok(), "fds\n");
+    });
+}

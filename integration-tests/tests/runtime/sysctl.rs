@@ -50,3 +50,15 @@ fn sysctls_of_the_host_are_refused() {
     });
     assert_ne!(fs::read_to_string("/proc/sys/kernel/shmmni").unwrap().trim(), "77");
 }
+
+#[test]
+fn a_path_to_the_runtimes_own_network_is_not_the_containers() {
+    each(&[(Kind::Runc, "not measured"), (Kind::Crun, "not measured"), (Kind::Reference, "not measured")], |runtime| {
+        let bundle = Bundle::new()
+            .namespace("network", Some("/proc/self/ns/net"))
+            .edit(|config| config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"}));
+        let container = runtime.container(&bundle);
+        container.run_under(&["unshare", "-n"], &[]).run().fails_with(&["net.ipv4.ip_forward"]);
+        container.assert_gone();
+    });
+}
