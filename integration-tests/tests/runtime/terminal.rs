@@ -146,3 +146,17 @@ fn pidfd_socket_gets_a_pidfd_of_init() {
         assert!(info.contains(&format!("Pid:\t{}\n", container.pid())), "{info}");
     });
 }
+
+// strace follows no child here: only the runtime's own calls on the terminal fail.
+#[test]
+fn a_terminal_that_cannot_be_connected_leaves_nothing() {
+    each(&[(Kind::Runc, "not measured"), (Kind::Crun, "not measured"), (Kind::Reference, "not measured")], |runtime| {
+        let bundle = on_terminal("echo lives");
+        let container = runtime.container(&bundle);
+        let log = bundle.path().join("strace.log");
+        let prefix = ["strace", "-qq", "-o", &*log.to_string_lossy(), "-e", "inject=ioctl:error=EIO"];
+        let said = container.run_under(&prefix, &[]).run().fails_with(&["terminal"]);
+        assert!(!said.contains("lives"), "{said}");
+        container.assert_gone();
+    });
+}

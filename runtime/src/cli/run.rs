@@ -23,7 +23,13 @@ pub(super) fn run(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
     };
     let mut made = make::create(&state_root(global)?, &request).map_err(with_exit_code)?;
     // Before the program runs, so that it finds its terminal as large as ours.
-    let proxy = made.master.take().map(foreground::Proxy::start).transpose()?;
+    let proxy = match made.master.take().map(foreground::Proxy::start).transpose() {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            made.abandon();
+            return Err(error.into());
+        }
+    };
     let made = made.go()?;
     start::first(&made.entry, &made.record, made.channel()).map_err(started_with_exit_code)?;
     let pid = made.pid;

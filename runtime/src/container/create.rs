@@ -142,14 +142,20 @@ impl Made {
     ///
     /// # Errors
     /// [`Error::Talk`] when it is gone; nothing of it is left then.
-    pub fn go(mut self) -> Result<Self, Error> {
+    pub fn go(self) -> Result<Self, Error> {
         match self.ours.channel.send(&Message::Go) {
             Ok(()) => Ok(self),
             Err(source) => {
-                undo::undo(&self.entry, &mut self.record, Some(self.pid), self.pid_file.as_deref());
+                self.abandon();
                 Err(Error::Talk(source))
             }
         }
+    }
+
+    /// Unmakes it instead.
+    pub fn abandon(mut self) {
+        undo::undo(&self.entry, &mut self.record, Some(self.pid), self.pid_file.as_deref());
+        self.ours.cgroup.discard();
     }
 
     /// To its first process.
@@ -166,7 +172,7 @@ impl Made {
     }
 }
 
-/// Makes a container. `signals` are those that a foreground `run` has blocked.
+/// Makes a container.
 ///
 /// # Errors
 /// See [`Error`]; nothing is left behind.

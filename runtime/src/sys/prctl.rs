@@ -85,12 +85,6 @@ pub fn close_number(descriptor: i32) {
     let _only_ebadf_matters_not = unsafe { libc::close(descriptor) };
 }
 
-/// The number of an owned descriptor, to leave it out while closing others by number.
-#[must_use]
-pub fn number(descriptor: &OwnedFd) -> i32 {
-    descriptor.as_raw_fd()
-}
-
 /// Gives a descriptor exactly this number, close-on-exec; whatever had the number is closed (dup3(2)). The caller is
 /// about to `execve(2)` and uses nothing else that could own it.
 ///
