@@ -26,7 +26,7 @@ const fn floor(
 
 const FLOORS: [Floor; 6] = [
     floor("skiff-contract", "runtime/contract", &[], &["serde", "serde_json", "thiserror"]),
-    floor("skiff-planner", "supervisor/planner", &["skiff-contract"], &["serde", "thiserror"]),
+    floor("skiff-planner", "supervisor/planner", &["skiff-contract"], &["serde", "serde_json", "thiserror"]),
     floor("skiff", "runtime", &["skiff-contract"], &[]),
     floor("skiff-shim", "shim", &["skiff-contract"], &[]),
     floor("skiff-supervisor", "supervisor", &["skiff-contract", "skiff-planner"], &[]),
@@ -37,11 +37,19 @@ const FLOORS: [Floor; 6] = [
 const HOMES: [(&str, &[&str], &str); 8] = [
     ("libcontainer", &["skiff-integration-tests"], "it changes its caller; here it is the oracle of the tests"),
     ("libcgroups", &["skiff", "skiff-integration-tests"], "cgroups are the runtime's"),
-    ("tokio", &["skiff-shim", "skiff-supervisor"], "the runtime is synchronous"),
+    ("tokio", &["skiff-shim", "skiff-supervisor", "skiff-integration-tests"], "the runtime is synchronous"),
     ("oci-spec", &["skiff", "skiff-integration-tests"], "only the runtime reads a config.json"),
-    ("containerd", &["skiff-shim", "skiff-supervisor"], "containerd's types stop at the shim's wall"),
-    ("ttrpc", &["skiff-shim", "skiff-supervisor"], "containerd's types stop at the shim's wall"),
-    ("clap", &[], "lexopt parses runc's flags in a tenth of the size"),
+    (
+        "containerd",
+        &["skiff-shim", "skiff-supervisor", "skiff-integration-tests"],
+        "containerd's types stop at the shim's wall",
+    ),
+    (
+        "ttrpc",
+        &["skiff-shim", "skiff-supervisor", "skiff-integration-tests"],
+        "containerd's types stop at the shim's wall",
+    ),
+    ("clap", &["skiff-supervisor"], "lexopt parses runc's flags in a tenth of the size; skiffctl is for people"),
     ("libseccomp", &[], "a C library with a licence that static linking cannot keep"),
 ];
 
