@@ -5,6 +5,7 @@
 //!   Host::detect ──> locate ──> Location (kept in state.json)
 //!         └────────> plan   ──> Plan     (ordered writes, device program)
 //!   vacant(location) -> [state written] -> create(location, plan) -> join -> apply, apply_devices, apply_memory
+//!   update(location, resources): plan, then write, or set back
 //!   kill(location) -> remove(location)                        (needs nothing but the location)
 //! ```
 //!
@@ -22,6 +23,7 @@ mod location;
 mod oom;
 mod plan;
 mod remove;
+mod update;
 
 pub use create::{Cgroup, create, open, vacant};
 pub use devices::{Access, DeviceKind, Rule};
@@ -33,3 +35,4 @@ pub use location::{Dir, Location, OwnCgroups, find, locate};
 pub use oom::oom_kills;
 pub use plan::{Absent, DeviceControl, DevicePlan, Place, Plan, Write, plan};
 pub use remove::remove;
+pub use update::update;

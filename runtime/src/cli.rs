@@ -4,14 +4,18 @@
 mod args;
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
+mod pause;
+mod ps;
 mod run;
 mod signal;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use crate::log;
 use anyhow::Context;
@@ -50,9 +54,14 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(options) => run::run(global, &options),
         Command::Start { id } => start::start(global, &id),
         Command::State { id } => state::state(global, &id),
+        Command::Exec(options) => exec::exec(global, options),
         Command::Kill(options) => kill::kill(global, &options),
         Command::Delete { id, force } => delete::delete(global, &id, force),
         Command::List { format, quiet } => list::list(global, format, quiet),
+        Command::Pause { id } => pause::pause(global, &id),
+        Command::Resume { id } => pause::resume(global, &id),
+        Command::Update(options) => update::update(global, &options),
+        Command::Ps { id, format, options } => ps::ps(global, &id, format, &options),
         Command::Spec { bundle, rootless } => spec::spec(&bundle, rootless),
         Command::Features => features::features(),
     }

@@ -1,11 +1,13 @@
 //! The bundle's configuration: read with limits, parsed by `oci-spec` (the only spec type there is here), and held
-//! against what this runtime can enforce. What it cannot is refused by name.
+//! against what this runtime can enforce. What it cannot is refused by name. So is the document of `update`.
 
 mod load;
 mod locate;
 mod refuse;
+mod resources;
 
-pub use load::{Bundle, Loaded, load};
+pub use load::{Bundle, Loaded, load, load_process};
+pub use resources::{ResourcesError, read_resources};
 
 use std::path::PathBuf;
 
@@ -33,6 +35,28 @@ pub enum Error {
         /// What the kernel said.
         #[source]
         source: std::io::Error,
+    },
+    /// The file of `exec --process` cannot be opened or read.
+    #[error(
+        "`{path}` cannot be read (--process needs a file with the JSON of one process, as `process` in config.json)"
+    )]
+    ReadProcess {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not JSON, or not a process.
+    #[error("`{path}` is not a valid OCI process{}", at(member))]
+    InvalidProcess {
+        /// The file.
+        path: PathBuf,
+        /// The member in which the parser stopped.
+        member: String,
+        /// What the parser said, with line and column.
+        #[source]
+        source: serde_json::Error,
     },
     /// `config.json` is a folder, a device, a pipe.
     #[error("`{path}` is not a regular file")]

@@ -1,14 +1,20 @@
-//! The life of a container: [`create`], [`start`], [`kill`], [`delete`], and [`observe`], the look at the world from
+//! The life of a container: [`create`], [`start`], [`exec`], [`kill`], [`delete`], and [`observe`], the look at the world from
 //! which its status follows. Each is what the verb of the same name does; `run` is create, start, wait and delete.
 
 pub mod create;
 pub mod delete;
+pub mod exec;
 pub mod kill;
+mod lock;
 mod maps;
 pub mod observe;
+pub mod pause;
+mod pid_file;
 pub mod plans;
+pub mod processes;
 pub mod start;
 mod undo;
+pub mod update;
 mod view;
 
 use crate::hooks;

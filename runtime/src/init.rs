@@ -1,7 +1,9 @@
 //! The container's first process, from its birth to the exec: a list of steps in a fixed order, each explained by its
-//! place. It runs on a copy of the runtime's memory; whatever goes wrong is told to the parent, once, as text.
+//! place. It runs on a copy of the runtime's memory; whatever goes wrong is told to the parent, once, as text. A further
+//! process of the container takes another way there ([`setns`]).
 
 mod hop;
+pub mod setns;
 mod step;
 
 use crate::config::Bundle;
@@ -194,13 +196,17 @@ fn begin(mut kit: Kit<'_>, ready: &Ready) -> ! {
     if let Err(error) = run_hooks(&kit, hooks::Kind::StartContainer, &ready.environment) {
         give_up(&channel, error);
     }
+    become_program(channel, &kit.plans.process.program.args, ready, kit.plans.preserve)
+}
+
+/// The exec, after the last word to the parent. `preserve` descriptors after standard error stay.
+fn become_program(channel: Channel, args: &[CString], ready: &Ready, preserve: u32) -> ! {
     // So that an end without this word before it is known to be a death and not an exec.
     let _told_by_what_follows = channel.send(&Message::Ready);
     // The channel goes just behind what the program may keep; it is close-on-exec, so its end tells of the exec.
-    let first = 3 + kit.plans.preserve;
+    let first = 3 + preserve;
     let (channel, error) = match sys::prctl::move_descriptor(channel.into(), first) {
         Ok(moved) => {
-            let args = &kit.plans.process.program.args;
             let error = process::program::exec_alone(&ready.file, args, &ready.environment, first + 1);
             (moved, error.into())
         }

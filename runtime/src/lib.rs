@@ -15,13 +15,15 @@
 //!
 //! Rooms: `cli` (words typed by people and by containerd), `config` (the bundle), `namespaces`, `cgroup`, `rootfs`,
 //! `process`, `hooks`, `terminal`, `foreground` (signals and exit of `run`), `state` (what is under `/run/skiff`),
-//! `sync` (the messages between the two processes), `init` (the child's steps), `container` (the life cycle),
-//! `log`, `sys` (the only room with unsafe code).
+//! `sync` (the messages between the two processes), `init` (the child's steps, in a new container or in one that is
+//! there), `container` (the life cycle and all other verbs), `patience` (the one short sleep), `log`, `sys` (the only
+//! room with unsafe code).
 //!
 //! Who may import it: nobody but the binary beside it. The other wings *execute* `skiff`.
 //!
 //! Invariants
-//! - one thread, no async, no second exec: a fork is sound and cheap;
+//! - one thread, no async: a fork is sound and cheap; no second exec, unless an old kernel leaves no other way to protect
+//!   our binary;
 //! - a decision is made by a pure function that returns data; the functions that do things make no choices;
 //! - inside a root file system nothing is addressed by a path string: descriptors only, resolved in the root;
 //! - what cannot be enforced is an error, never a warning, except where the OCI specification prescribes one.

@@ -7,12 +7,16 @@
 //! ```
 //! The hop exists only where the kernel leaves no other way: a pid or time namespace takes in the *children* of the
 //! process that joins it (setns(2)), and namespaces joined beside a new user namespace must be joined before it is made.
+//! What a further process joins ([`of_process`]) was written down when the container was made: what its first process
+//! has done to itself since does not count.
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// One of the eight kinds, in the words of the specification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// `mount`
     Mount,
@@ -64,6 +68,16 @@ impl Kind {
             Self::User => "user",
             Self::Cgroup => "cgroup",
             Self::Time => "time",
+        }
+    }
+
+    /// The file below `/proc/PID/ns` (namespaces(7)).
+    #[must_use]
+    pub const fn file(self) -> &'static str {
+        match self {
+            Self::Mount => "mnt",
+            Self::Network => "net",
+            other => other.word(),
         }
     }
 }
@@ -125,6 +139,11 @@ impl Plan {
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
         self.kinds.iter().any(|(own, _)| *own == kind)
+    }
+
+    /// The kinds that the container does not share with the runtime.
+    pub fn own(&self) -> impl Iterator<Item = Kind> + '_ {
+        self.kinds.iter().map(|(kind, _)| *kind)
     }
 
     /// The container gets a new one of this kind.
@@ -212,6 +231,17 @@ pub fn plan(spec: &Spec) -> Result<Plan, Error> {
     plan.join.sort_by_key(|(kind, _)| *kind == Kind::User);
     route(&mut plan);
     Ok(plan)
+}
+
+/// How a further process joins the namespaces of these kinds that process `pid` is in. The user namespace comes last, as
+/// in [`plan`]; nothing is made.
+#[must_use]
+pub fn of_process(pid: i32, kinds: &[Kind]) -> Plan {
+    let mut join: Vec<(Kind, PathBuf)> =
+        kinds.iter().map(|kind| (*kind, PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())))).collect();
+    join.sort_by_key(|(kind, _)| *kind == Kind::User);
+    let init_join = (0..join.len()).collect();
+    Plan { join, init_join, kinds: kinds.iter().map(|kind| (*kind, false)).collect(), ..Plan::default() }
 }
 
 /// Which process makes or joins which namespace.

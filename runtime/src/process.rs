@@ -140,7 +140,7 @@ pub fn enter(plan: &Plan) -> Result<(), Error> {
         limits::apply(&plan.limits, None)?;
     }
     if let Some(attributes) = &plan.scheduler {
-        scheduling::apply(attributes)?;
+        scheduling::apply(attributes, None)?;
     }
     if let Some(value) = plan.io_priority {
         scheduling::apply_io_priority(value)?;

@@ -13,7 +13,7 @@ mod record;
 mod store;
 
 pub use identity::{Identity, boot_id, observe};
-pub use record::{Observed, Phase, Record};
+pub use record::{Interior, Observed, Phase, Record};
 pub use store::{Entry, Lock, START_SOCKET, Store};
 
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Process;
 
 pub use descriptor::{receive as receive_descriptor, send as send_descriptor};
-pub use pty::{Pty, Size, allocate};
+pub use pty::{Pty, Size, allocate, take_control};
 pub use socket::connect;
 
 /// The name that goes with the master's descriptor: what runc sends, and what receivers show to people.

@@ -22,6 +22,31 @@ impl Cgroup {
         Ok(())
     }
 
+    /// As [`Cgroup::join`], for a container that lives. It may have moved its processes into cgroups of its own below
+    /// the unified one, which then takes none itself (EBUSY; cgroup-v2.rst, "No Internal Process Constraint"): the new
+    /// one goes where the first process, `init`, is.
+    pub fn join_beside(&self, pid: i32, into_v2: bool, init: i32) -> Result<(), Error> {
+        match self.join(pid, into_v2) {
+            Err(Error::Join { source, path, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
+                let refused = |source, path| Error::Join { pid, path, source };
+                let Some(inner) = self.below(init) else { return Err(refused(source, path)) };
+                let path = inner.join("cgroup.procs");
+                write_file(&path, &pid.to_string()).map_err(|source| refused(source, path))?;
+                // Those of version 1 that came after it.
+                self.join(pid, false)
+            }
+            joined => joined,
+        }
+    }
+
+    /// The cgroup of process `init` in the unified hierarchy, if it is below the container's.
+    fn below(&self, init: i32) -> Option<PathBuf> {
+        let dir = self.location.v2()?;
+        let text = fs::read_to_string(format!("/proc/{init}/cgroup")).ok()?;
+        let place = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        Some(dir.mount.join(place)).filter(|path| path.starts_with(&dir.path) && *path != dir.path)
+    }
+
     /// Sets every limit but memory and devices.
     pub fn apply(&self, plan: &Plan) -> Result<(), Error> {
         plan.writes.iter().try_for_each(|write| self.perform(write))
@@ -30,6 +55,12 @@ impl Cgroup {
     /// Sets the memory limits. The later the better: what the runtime itself used is charged to the container until it
     /// is freed.
     pub fn apply_memory(&self, plan: &Plan) -> Result<(), Error> {
+        self.check_memory(plan)?;
+        plan.memory.iter().try_for_each(|write| self.perform(write))
+    }
+
+    /// Compares the usage with the limit, if that is asked for.
+    pub(super) fn check_memory(&self, plan: &Plan) -> Result<(), Error> {
         if let (Some(limit), Some(dir)) = (plan.memory_check, self.location.v2()) {
             let path = dir.path.join("memory.current");
             let usage = read(&path)?.trim().parse().unwrap_or(0);
@@ -37,7 +68,7 @@ impl Cgroup {
                 return Err(Error::BelowUsage { path, limit, usage });
             }
         }
-        plan.memory.iter().try_for_each(|write| self.perform(write))
+        Ok(())
     }
 
     /// Limits the devices.
@@ -111,18 +142,13 @@ impl Cgroup {
                 Err(source) => return Err(set_failed(write, path, value, source)),
             }
         }
-        let is_fine = match write.absent {
-            Absent::Refuse => false,
-            Absent::Fine => true,
-            Absent::FineWithoutSwap => !swaps(),
-        };
         match last {
-            Some((path, value, source)) if !is_fine => Err(set_failed(write, path, value, source)),
+            Some((path, value, source)) if !may_lack(write) => Err(set_failed(write, path, value, source)),
             _ => Ok(()),
         }
     }
 
-    fn dir(&self, write: &Write) -> Result<&Dir, Error> {
+    pub(super) fn dir(&self, write: &Write) -> Result<&Dir, Error> {
         let found = match write.place {
             Place::V1 => self.location.v1(&write.controller),
             Place::V2 => self.location.v2(),
@@ -134,7 +160,16 @@ impl Cgroup {
     }
 }
 
-fn set_failed(write: &Write, path: PathBuf, value: &str, source: io::Error) -> Error {
+/// Whether nothing is amiss if none of its files exists.
+pub(super) fn may_lack(write: &Write) -> bool {
+    match write.absent {
+        Absent::Refuse => false,
+        Absent::Fine => true,
+        Absent::FineWithoutSwap => !swaps(),
+    }
+}
+
+pub(super) fn set_failed(write: &Write, path: PathBuf, value: &str, source: io::Error) -> Error {
     let is_swap = write.property == "linux.resources.memory.swap";
     let hint = match source.raw_os_error() {
         Some(libc::ENOENT) if is_swap => "; this kernel counts no swap (boot it with `swapaccount=1`)",

@@ -134,7 +134,7 @@ fn refuse_in_use(dir: &Dir) -> Result<(), Error> {
 
 /// Enables what the plan needs in every level from the mount point to the parent of the container's cgroup. Usually
 /// that is done already, which one look at the parent tells; else one write a level.
-fn hand_down(dir: &Dir, plan: &Plan) -> Result<(), Error> {
+pub(super) fn hand_down(dir: &Dir, plan: &Plan) -> Result<(), Error> {
     if plan.enable.is_empty() && plan.wish.is_empty() {
         return Ok(());
     }

@@ -96,6 +96,17 @@ pub enum Error {
         /// Bytes in use.
         usage: u64,
     },
+    /// A new limit of memory alone is above the one on memory and swap together, which stays.
+    #[error(
+        "cannot set `linux.resources.memory.limit` to {limit}: memory and swap together are limited to {total} bytes; \
+         set `linux.resources.memory.swap` too (--memory-swap), or -1 for no limit"
+    )]
+    OverSwap {
+        /// Bytes asked for.
+        limit: i64,
+        /// Bytes of memory and swap together.
+        total: i64,
+    },
     /// A directory could not be made.
     #[error("cannot make the cgroup `{path}`")]
     Make {
@@ -209,6 +220,43 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// The processes were not stopped, or not all, and none is now.
+    #[error("its processes go on")]
+    LetGo {
+        /// What went wrong with stopping them.
+        #[source]
+        source: Box<Error>,
+    },
+    /// Some processes may have stopped, and could not be let go again.
+    #[error("the cgroup `{path}` may be frozen in part and could not be thawed (stopping it failed: {failure})")]
+    HalfFrozen {
+        /// The directory.
+        path: PathBuf,
+        /// What went wrong with stopping them, as a chain of causes.
+        failure: String,
+        /// What went wrong with letting them go.
+        #[source]
+        source: Box<Error>,
+    },
+    /// Thawing a cgroup does not help when one above it is frozen.
+    #[error("the cgroup `{path}` is frozen still: one above it is frozen too; thaw that one")]
+    FrozenAbove {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A change failed halfway, and not all that it had written could be set back.
+    #[error("`{path}` could not be set back to `{value}` after a failed change ({failure})")]
+    NotSetBack {
+        /// The file.
+        path: PathBuf,
+        /// What it said before.
+        value: String,
+        /// What the change failed with, as a chain of causes.
+        failure: String,
+        /// Why it could not be set back.
+        #[source]
+        source: io::Error,
+    },
     /// A recorded directory is not below its hierarchy's mount point: the state file is not ours or damaged.
     #[error("the recorded cgroup `{path}` is not below `{mount}`; nothing is done to it")]
     Foreign {
@@ -235,4 +283,10 @@ impl Error {
         let Self::Make { source, .. } = self else { return false };
         matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
     }
+}
+
+/// An error and its causes on one line, for an error that must tell of a second one.
+pub(super) fn chain(error: &Error) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

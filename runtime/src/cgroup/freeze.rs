@@ -5,19 +5,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Dir, Error, Kind, Location, apply::write_file, host::read};
+use super::{Dir, Error, Kind, Location, apply::write_file, error::chain, host::read};
 
 /// How long a process in the kernel may take to reach a point where it can stop.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Stops every process; returns once all have stopped. On failure they are let go again.
+/// How long the state may lag behind a thaw, which waits for nobody.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Stops every process; returns once all have stopped. Whatever goes wrong once one may have stopped, they are let go
+/// again, and the error says so.
 pub fn freeze(location: &Location) -> Result<(), Error> {
     let dir = freezer(location)?;
     write(dir, true)?;
+    let Err(failure) = wait_until_frozen(dir) else { return Ok(()) };
+    // Without a look at the state first: what cannot be read can often be written all the same.
+    match write(dir, false) {
+        Ok(()) => Err(Error::LetGo { source: Box::new(failure) }),
+        Err(undo) => {
+            Err(Error::HalfFrozen { path: dir.path.clone(), failure: chain(&failure), source: Box::new(undo) })
+        }
+    }
+}
+
+fn wait_until_frozen(dir: &Dir) -> Result<(), Error> {
     let start = Instant::now();
     while !reached(dir)? {
         if start.elapsed() > PATIENCE {
-            thaw_dir(dir)?;
             let (path, seconds) = (dir.path.clone(), PATIENCE.as_secs());
             return Err(Error::FreezeTimeout { path, state: "frozen", seconds });
         }
@@ -30,9 +44,18 @@ pub fn freeze(location: &Location) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets every process go on.
+/// Lets every process go on. It takes effect at once, unless a cgroup above is frozen too, which is an error.
 pub fn thaw(location: &Location) -> Result<(), Error> {
-    write(freezer(location)?, false)
+    let dir = freezer(location)?;
+    write(dir, false)?;
+    let start = Instant::now();
+    while is_held(dir)? {
+        if start.elapsed() > SHORT_PATIENCE {
+            return Err(Error::FrozenAbove { path: dir.path.clone() });
+        }
+        crate::patience::pause(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Lets killed processes end: one in a frozen cgroup of v1 dies only when it goes on, in v2 (or in no cgroup at all)
@@ -69,6 +92,15 @@ fn write(dir: &Dir, frozen: bool) -> Result<(), Error> {
     match write_file(&path, value) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && dir.path.exists() => Err(Error::NoFreezer),
         result => result.map_err(|source| Error::Write { path, value: value.into(), source }),
+    }
+}
+
+/// Whether its processes stand, or are about to, though it is not frozen by itself any more.
+fn is_held(dir: &Dir) -> Result<bool, Error> {
+    match dir.kind {
+        Kind::V2 => reached(dir),
+        // FREEZING counts: one above it is being frozen.
+        Kind::V1(_) => is_dir_frozen(dir),
     }
 }
 

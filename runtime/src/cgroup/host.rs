@@ -9,7 +9,7 @@ use std::{
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Dir, Error, Location};
 
 /// The usual mount point, of cgroup2 itself or of the tmpfs that holds the v1 mount points.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -73,6 +73,19 @@ impl Host {
         } else {
             parse_mountinfo(&read("/proc/self/mountinfo")?)
         };
+        Host::with(hierarchies, resources)
+    }
+
+    /// The host as a container's location shows it, without a second look at what is mounted where.
+    pub(super) fn of(location: &Location, resources: Option<&LinuxResources>) -> Result<Host, Error> {
+        if location.dirs.is_empty() {
+            return Ok(Host::disabled());
+        }
+        let hierarchy = |dir: &Dir| Hierarchy { kind: dir.kind.clone(), mount: dir.mount.clone(), root: "/".into() };
+        Host::with(location.dirs.iter().map(hierarchy).collect(), resources)
+    }
+
+    fn with(hierarchies: Vec<Hierarchy>, resources: Option<&LinuxResources>) -> Result<Host, Error> {
         let mut host = Host { hierarchies, ..Host::default() };
         if let (Some(v2), true) = (host.v2(), resources.is_some_and(wants_controllers)) {
             let words = read(v2.mount.join("cgroup.controllers"))?;

@@ -1,6 +1,8 @@
 //! From words to a typed command, without looking at the world. Flags are runc's, by hand, because a parser generator
 //! costs a small program more start-up time than all of its other preparations.
 
+mod exec;
+mod update;
 mod usage;
 
 use crate::log::Format;
@@ -8,6 +10,8 @@ use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub(super) use exec::Exec;
+pub(super) use update::{Source, Update};
 pub(super) use usage::version;
 
 /// Options before the verb.
@@ -104,6 +108,8 @@ pub(super) enum Command {
         /// The container's id as typed.
         id: String,
     },
+    /// `exec`
+    Exec(Exec),
     /// `kill`
     Kill(Kill),
     /// `delete`
@@ -119,6 +125,27 @@ pub(super) enum Command {
         format: ListFormat,
         /// `--quiet`
         quiet: bool,
+    },
+    /// `pause`
+    Pause {
+        /// The container's id as typed.
+        id: String,
+    },
+    /// `resume`
+    Resume {
+        /// The container's id as typed.
+        id: String,
+    },
+    /// `update`
+    Update(Update),
+    /// `ps`
+    Ps {
+        /// The container's id as typed.
+        id: String,
+        /// `--format`
+        format: ListFormat,
+        /// What ps(1) is given.
+        options: Vec<OsString>,
     },
     /// `spec`
     Spec {
@@ -145,7 +172,7 @@ pub(super) struct Parsed {
 pub(super) enum Error {
     /// A flag or value that is not understood.
     #[error("{0} (see `skiff --help`)")]
-    Words(#[from] lexopt::Error),
+    Words(lexopt::Error),
     /// No such verb.
     #[error("`{0}` is not a command of skiff; see `skiff --help`")]
     UnknownVerb(String),
@@ -160,6 +187,17 @@ pub(super) enum Error {
     /// The id is missing.
     #[error("`skiff {0}` needs a container id; see `skiff {0} --help`")]
     NoId(&'static str),
+    /// `exec` with neither.
+    #[error("`skiff exec` needs a command after the container's id, or --process FILE")]
+    ExecNothing,
+    /// `exec` with both.
+    #[error(
+        "--process describes the whole process: a command, --cwd, --env, --user, --additional-gids, --cap and --no-new-privs cannot go with it; put them into its file"
+    )]
+    ExecTwice,
+    /// `update` with a document and with flags.
+    #[error("`--resources` and `--{0}` are both given; put everything into the document or into flags")]
+    Twice(String),
     /// A value out of its range.
     #[error("`{flag} {value}` is not understood; {hint}")]
     Value {
@@ -170,6 +208,13 @@ pub(super) enum Error {
         /// What is.
         hint: &'static str,
     },
+}
+
+/// Not a source of ours: its text is in the message, and who prints the chain of sources would print it twice.
+impl From<lexopt::Error> for Error {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Words(error)
+    }
 }
 
 /// The most descriptors that `--preserve-fds` may name: the kernel's ceiling on open files (`fs.nr_open`'s default).
@@ -209,14 +254,19 @@ fn command(verb: &str, parser: &mut Parser) -> Result<Command, Error> {
         "run" => make("run", parser)?,
         "start" => only_id("start", parser)?.map_or_else(help("start"), |id| Command::Start { id }),
         "state" => only_id("state", parser)?.map_or_else(help("state"), |id| Command::State { id }),
+        "exec" => exec::parse(parser)?,
         "kill" => kill(parser)?,
         "delete" => delete(parser)?,
         "list" => list(parser)?,
+        "pause" => only_id("pause", parser)?.map_or_else(help("pause"), |id| Command::Pause { id }),
+        "resume" => only_id("resume", parser)?.map_or_else(help("resume"), |id| Command::Resume { id }),
+        "update" => update::update(parser)?,
+        "ps" => ps(parser)?,
         "spec" => spec(parser)?,
         "features" => only_help("features", parser)?.unwrap_or(Command::Features),
         "help" => Command::Help(usage::overview()),
         "checkpoint" | "restore" => return Err(Error::Refused { verb: verb.to_owned(), reason: CRIU }),
-        "exec" | "ps" | "pause" | "resume" | "update" | "events" => {
+        "events" => {
             return Err(Error::Refused { verb: verb.to_owned(), reason: NOT_YET });
         }
         other => return Err(Error::UnknownVerb(other.to_owned())),
@@ -312,6 +362,22 @@ fn list(parser: &mut Parser) -> Result<Command, Error> {
         }
     }
     Ok(Command::List { format, quiet })
+}
+
+/// Everything after the id is for ps(1), whatever it looks like.
+fn ps(parser: &mut Parser) -> Result<Command, Error> {
+    let mut format = ListFormat::Table;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("format") | Arg::Short('f') => format = list_format(&parser.value()?.string()?)?,
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("ps"))),
+            Arg::Value(id) => {
+                return Ok(Command::Ps { id: id.string()?, format, options: parser.raw_args()?.collect() });
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Err(Error::NoId("ps"))
 }
 
 fn spec(parser: &mut Parser) -> Result<Command, Error> {

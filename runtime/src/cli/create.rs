@@ -35,7 +35,7 @@ pub(super) fn request(global: &Global, options: &Make, begin: Begin) -> anyhow::
 
 /// Checks that each descriptor to pass on was given to us. Our own are close-on-exec; one of them in the place of one
 /// that the caller forgot must not reach the container.
-fn preserved(asked: u32, activated: u32) -> anyhow::Result<()> {
+pub(super) fn preserved(asked: u32, activated: u32) -> anyhow::Result<()> {
     for number in 3..3_u32.saturating_add(asked).saturating_add(activated) {
         let given = sys::prctl::is_inherited(number);
         anyhow::ensure!(given, "descriptor {number} is not open (--preserve-fds {asked}, LISTEN_FDS {activated})");

@@ -1,12 +1,14 @@
-//! Reads `config.json` once, with a size limit, and hands back the parsed document with what was found noteworthy.
+//! Reads `config.json`, or the file of one further process, once, with a size limit, and hands back the parsed document
+//! with what was found noteworthy.
 
 use super::locate::member_at;
 use super::{Error, LARGEST_CONFIG, refuse};
-use oci_spec::runtime::{Capability, Spec};
+use oci_spec::runtime::{Capability, Process, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// An opened bundle folder.
@@ -45,21 +47,41 @@ impl Bundle {
 /// Each way in which the file can be unusable, see [`Error`].
 pub fn load(bundle: &Bundle) -> Result<Loaded, Error> {
     let path = bundle.path.join("config.json");
-    let text = read(bundle, &path)?;
-    let (spec, warnings) = parse(&text).map_err(|source| {
+    let fail = |source| Error::Read { path: path.clone(), source };
+    let text = read(bundle.dir.as_fd(), Path::new("config.json"), &path, &fail)?;
+    let (spec, warnings) = parse(&text, "/process").map_err(|source| {
         let member = member_at(&text, source.line(), source.column());
-        Error::Invalid { path, member, source }
+        Error::Invalid { path: path.clone(), member, source }
     })?;
     refuse::check(&spec)?;
     Ok(Loaded { spec, warnings })
 }
 
-fn read(bundle: &Bundle, path: &Path) -> Result<Vec<u8>, Error> {
-    let fail = |source: std::io::Error| Error::Read { path: path.to_owned(), source };
+/// Reads and checks the document of one process (`exec --process`): the member `process` of a `config.json` by itself.
+/// The warnings come second.
+///
+/// # Errors
+/// Each way in which the file can be unusable, see [`Error`].
+pub fn load_process(path: &Path) -> Result<(Process, Vec<String>), Error> {
+    let fail = |source| Error::ReadProcess { path: path.to_owned(), source };
+    let text = read(CWD, path, path, &fail)?;
+    let (process, warnings) = parse(&text, "").map_err(|source| {
+        let member = member_at(&text, source.line(), source.column());
+        Error::InvalidProcess { path: path.to_owned(), member, source }
+    })?;
+    refuse::check_process(&process)?;
+    Ok((process, warnings))
+}
+
+fn read(
+    dir: BorrowedFd<'_>,
+    name: &Path,
+    path: &Path,
+    fail: &dyn Fn(std::io::Error) -> Error,
+) -> Result<Vec<u8>, Error> {
     // A pipe in the file's place must not hang us, hence O_NONBLOCK.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd =
-        rustix::fs::openat(&bundle.dir, "config.json", flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
     let stat = rustix::fs::fstat(&fd).map_err(|errno| fail(errno.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Error::NotAFile { path: path.to_owned() });
@@ -78,27 +100,28 @@ fn read(bundle: &Bundle, path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Parses the document. The specification wants an unknown capability to be a warning (config.md, "Linux Process"),
-/// `oci-spec` makes it an error: only when parsing fails are such names looked for, taken out and reported.
-fn parse(text: &[u8]) -> Result<(Spec, Vec<String>), serde_json::Error> {
-    let first = match serde_json::from_slice::<Spec>(text) {
-        Ok(spec) => return Ok((spec, Vec::new())),
+/// `oci-spec` makes it an error: only when parsing fails are such names looked for, taken out and reported. `process` is
+/// the JSON pointer of the process in the document.
+fn parse<T: DeserializeOwned>(text: &[u8], process: &str) -> Result<(T, Vec<String>), serde_json::Error> {
+    let first = match serde_json::from_slice::<T>(text) {
+        Ok(document) => return Ok((document, Vec::new())),
         Err(error) => error,
     };
     let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(text) else { return Err(first) };
-    let warnings = remove_unknown_capabilities(&mut document);
+    let warnings = remove_unknown_capabilities(&mut document, process);
     if warnings.is_empty() {
         return Err(first);
     }
     // Through text, because a second way into the same types would double the code that parses them. Another fault
     // keeps the first message, which has the line in the file.
     let text = serde_json::to_vec(&document)?;
-    serde_json::from_slice(&text).map(|spec| (spec, warnings)).map_err(|_of_another_text| first)
+    serde_json::from_slice(&text).map(|document| (document, warnings)).map_err(|_of_another_text| first)
 }
 
-fn remove_unknown_capabilities(document: &mut serde_json::Value) -> Vec<String> {
+fn remove_unknown_capabilities(document: &mut serde_json::Value, process: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
-        let Some(names) = document.pointer_mut(&format!("/process/capabilities/{set}")) else { continue };
+        let Some(names) = document.pointer_mut(&format!("{process}/capabilities/{set}")) else { continue };
         let Some(names) = names.as_array_mut() else { continue };
         names.retain(|name| {
             let known = !name.is_string() || serde_json::from_str::<Capability>(&name.to_string()).is_ok();
@@ -120,7 +143,7 @@ mod tests {
     fn an_unknown_capability_is_a_warning() {
         let text = br#"{"ociVersion":"1.0.2","process":{"cwd":"/","args":["a"],"user":{"uid":0,"gid":0},
             "capabilities":{"bounding":["CAP_KILL","CAP_FLY"],"effective":["CAP_FLY"]}},"root":{"path":"r"}}"#;
-        let (spec, warnings) = parse(text).unwrap();
+        let (spec, warnings): (Spec, _) = parse(text, "/process").unwrap();
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].contains("CAP_FLY"), "{warnings:?}");
         let capabilities = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap().clone();
@@ -128,11 +151,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_by_itself_is_read_alike() {
+        let text = br#"{"cwd":"/","args":["a"],"user":{"uid":0,"gid":0},"capabilities":{"bounding":["CAP_FLY"]}}"#;
+        let (process, warnings): (Process, _) = parse(text, "").unwrap();
+        assert_eq!((process.args().as_ref().unwrap().len(), warnings.len()), (1, 1));
+        assert!(parse::<Process>(b"{}", "").is_err());
+    }
+
+    #[test]
     fn other_faults_keep_their_line() {
-        let error = parse(b"{\"ociVersion\":\"1.0.2\",\n\"root\":{\"path\":7}}").unwrap_err();
+        let error = parse::<Spec>(b"{\"ociVersion\":\"1.0.2\",\n\"root\":{\"path\":7}}", "/process").unwrap_err();
         assert_eq!(error.line(), 2);
-        let error =
-            parse(b"{\"ociVersion\":\"1.0.2\",\n \"linux\":{\"namespaces\":[{\"type\":\"moon\"}]}}").unwrap_err();
+        let text = b"{\"ociVersion\":\"1.0.2\",\n \"linux\":{\"namespaces\":[{\"type\":\"moon\"}]}}";
+        let error = parse::<Spec>(text, "/process").unwrap_err();
         assert!(error.to_string().contains("moon"), "{error}");
     }
 }

@@ -1,8 +1,9 @@
 //! Making a container: the parent's side of the conversation with `init`. What was made is unmade when it fails.
 
+use super::kill::{is_child, reap};
 use super::plans::{Begin, Plans, Request, decide};
 use super::start::listen;
-use super::{maps, plans, undo, view};
+use super::{maps, pid_file, plans, undo, view};
 use crate::cgroup::{self, Cgroup};
 use crate::config;
 use crate::foreground;
@@ -83,15 +84,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// `--pid-file` cannot be written.
-    #[error("pid file `{path}` cannot be written (--pid-file)")]
-    PidFile {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
+    /// See [`pid_file::Error`].
+    #[error(transparent)]
+    PidFile(#[from] pid_file::Error),
     /// The container's first process cannot be talked to.
     #[error("the container's first process does not answer as it should")]
     Talk(#[source] sync::Error),
@@ -223,9 +218,19 @@ fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans
         phase: Phase::Creating,
         init: None,
         cgroup: plans.cgroup.0.clone(),
+        interior: Some(interior(request, spec, plans)),
         poststart: plans.poststart.clone(),
         // Kept only once hooks of the creation have run: what was never set up need not be torn down.
         poststop: Vec::new(),
+    }
+}
+
+fn interior(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans) -> state::Interior {
+    state::Interior {
+        namespaces: plans.namespaces.own().collect(),
+        process: spec.process().clone().unwrap_or_default(),
+        personality: spec.linux().as_ref().and_then(|linux| linux.personality().clone()),
+        keyring: !request.no_new_keyring,
     }
 }
 
@@ -430,11 +435,13 @@ impl Maker<'_> {
                     maps::write(self.child, &self.plans.namespaces)?;
                     self.proceed()?;
                 }
-                (Message::Pid(pid), _) => {
-                    super::kill::reap(self.child);
+                (Message::Pid(pid), _) if unknown && pid != self.child && is_child(pid) => {
+                    reap(self.child);
                     self.child = pid;
                     unknown = false;
                 }
+                // Others in a joined pid namespace may speak for init (ptrace(2)), but its number is no stranger's.
+                (Message::Pid(_), _) => {}
                 (Message::AtHooks, _) => {
                     self.run_hooks()?;
                     self.proceed()?;
@@ -475,11 +482,11 @@ impl Maker<'_> {
         self.record.phase = Phase::Made;
         self.entry.save(self.record)?;
         if let Some(path) = &self.request.pid_file {
-            write_pid_file(path, self.child).map_err(|source| Error::PidFile { path: path.clone(), source })?;
+            pid_file::write(path, self.child)?;
         }
         if let Some(socket) = &self.ours.pidfd_socket {
             let pidfd = foreground::pidfd::open(self.child)?;
-            foreground::pidfd::send_to_socket(socket, pidfd.as_fd(), "container")?;
+            foreground::pidfd::send_to_socket(socket, pidfd.as_fd(), foreground::pidfd::STANDARD)?;
         }
         Ok(())
     }
@@ -494,21 +501,4 @@ impl Maker<'_> {
         let hint = if killed { ": out of memory; raise `linux.resources.memory.limit`" } else { "" };
         Error::Died { hint }
     }
-}
-
-/// A reader sees no file or the whole number.
-fn write_pid_file(path: &std::path::Path, pid: i32) -> io::Result<()> {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::IsADirectory))?);
-    name.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::openat(CWD, &temporary, flags, Mode::from_raw_mode(0o644))?;
-    let written = rustix::io::write(&file, pid.to_string().as_bytes()).map(|_| ());
-    let published = written.and_then(|()| rustix::fs::renameat(CWD, &temporary, CWD, path));
-    published.map_err(|errno| {
-        // The error that led here is the one to tell.
-        let _already_failing = rustix::fs::unlinkat(CWD, &temporary, rustix::fs::AtFlags::empty());
-        errno.into()
-    })
 }

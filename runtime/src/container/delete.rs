@@ -1,12 +1,13 @@
 //! Removing what a container left: its processes, its cgroup, its state; then the poststop hooks hear of it.
 
 use super::kill::kill_and_wait;
+use super::lock::wait_for;
 use super::observe::{Seen, look};
 use crate::state::{self, Entry, Lock, Record};
 use crate::{cgroup, log};
 use skiff_contract::status::Status;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What may be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +62,19 @@ pub enum Error {
     },
 }
 
-/// How long a killed process may take to end, and how long another command is waited for.
+/// How long a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Deletes a container.
 ///
 /// # Errors
 /// See [`Error`]; what could be removed is, and deleting again goes on where it stopped.
 pub fn delete(entry: &Entry, manner: Manner) -> Result<(), Error> {
-    let _lock = lock(entry, manner)?;
+    let _lock = match lock(entry, manner) {
+        // Another command was faster, and what is asked for holds.
+        Err(state::Error::Absent(_)) if manner == Manner::Force => return Ok(()),
+        other => other?,
+    };
     let seen = match look(entry) {
         // Nothing was made for a container without a record, and nothing can be known of a garbled one.
         Err(state::Error::Unfinished(_) | state::Error::Record { .. }) if manner == Manner::Force => {
@@ -92,14 +96,9 @@ fn check(seen: &Seen, manner: Manner) -> Result<(), Error> {
 
 /// With force, another command is waited for: it may be a `run` that is just cleaning up after its program.
 fn lock(entry: &Entry, manner: Manner) -> Result<Lock, state::Error> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match entry.lock() {
-            Err(state::Error::Busy(_)) if manner == Manner::Force && Instant::now() < deadline => {
-                crate::patience::pause(LOOK_AGAIN);
-            }
-            other => return other,
-        }
+    match manner {
+        Manner::OnlyStopped => entry.lock(),
+        Manner::Force => wait_for(entry),
     }
 }
 
@@ -149,5 +148,22 @@ fn poststop(record: &Record) {
     // The specification wants a warning here, the other hooks run and the deletion to go on (runtime.md, lifecycle).
     for error in super::each_poststop_hook(record) {
         log::warn(&format!("container `{}`: {:#}", record.id, anyhow::Error::from(error)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Store;
+
+    #[test]
+    fn what_another_command_removed_meanwhile_is_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_or_make(folder.path()).unwrap();
+        let (entry, lock) = store.claim(&"x".parse().unwrap()).unwrap();
+        entry.remove().unwrap();
+        drop(lock);
+        assert!(delete(&entry, Manner::Force).is_ok());
+        assert!(matches!(delete(&entry, Manner::OnlyStopped), Err(Error::State(state::Error::Absent(_)))));
     }
 }

@@ -1,11 +1,11 @@
 //! Signals to a container: to its first process, or to everything in its cgroup.
 
-use super::observe::look;
+use super::observe::{NotRunning, look};
 use crate::cgroup;
 use crate::state::{self, Entry, Identity};
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, pidfd_open, waitid, waitpid};
 use skiff_contract::status::Status;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,13 +27,8 @@ pub enum Error {
     #[error(transparent)]
     State(#[from] state::Error),
     /// Its program has ended, or has not been made.
-    #[error("container not running: `{id}` is {status}")]
-    NotRunning {
-        /// The container.
-        id: String,
-        /// What it is instead.
-        status: Status,
-    },
+    #[error(transparent)]
+    NotRunning(#[from] NotRunning),
     /// `--all` without a cgroup to look into.
     #[error("container `{0}` has no cgroup, so its processes are not known; leave out --all")]
     NoCgroup(String),
@@ -70,7 +65,7 @@ pub enum Error {
 pub fn kill(entry: &Entry, signal: i32, whom: Whom) -> Result<(), Error> {
     let seen = look(entry)?;
     let id = || entry.id().to_string();
-    let not_running = || Error::NotRunning { id: id(), status: seen.status };
+    let not_running = || NotRunning { id: id(), status: seen.status };
     if whom == Whom::All {
         if seen.record.cgroup.dirs.is_empty() {
             return Err(Error::NoCgroup(id()));
@@ -79,11 +74,11 @@ pub fn kill(entry: &Entry, signal: i32, whom: Whom) -> Result<(), Error> {
     }
     let init = match (&seen.record.init, seen.status) {
         (Some(init), Status::Created | Status::Running | Status::Paused) => init,
-        _ => return Err(not_running()),
+        _ => return Err(not_running().into()),
     };
     match send(init, signal) {
         Ok(true) => {}
-        Ok(false) => return Err(not_running()),
+        Ok(false) => return Err(not_running().into()),
         Err(source) => return Err(Error::Send { id: id(), pid: init.pid, signal, source }),
     }
     if signal == libc::SIGKILL {
@@ -114,14 +109,16 @@ pub(super) fn send(process: &Identity, signal: i32) -> io::Result<bool> {
     }
 }
 
-enum Handle {
+pub(super) enum Handle {
+    /// A pidfd.
     Pidfd(OwnedFd),
     /// Linux before 5.3 has no pidfds.
     Number,
+    /// There is no process of that number.
     Gone,
 }
 
-fn handle(process: &Identity) -> io::Result<Handle> {
+pub(super) fn handle(process: &Identity) -> io::Result<Handle> {
     let Some(pid) = Pid::from_raw(process.pid) else { return Ok(Handle::Gone) };
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => Ok(Handle::Pidfd(pidfd)),
@@ -135,6 +132,13 @@ fn handle(process: &Identity) -> io::Result<Handle> {
 pub(super) fn reap(pid: i32) {
     let Some(pid) = Pid::from_raw(pid) else { return };
     while let Err(rustix::io::Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
+}
+
+/// Whether this is a child of ours that has not been reaped, so that its number is certainly its own.
+pub(super) fn is_child(pid: i32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    pid.is_some_and(|pid| waitid(WaitId::Pid(pid), options).is_ok())
 }
 
 /// How often a process is looked at where the kernel cannot wake us.
@@ -162,4 +166,21 @@ pub(super) fn kill_and_wait(process: &Identity, patience: Duration, killed: impl
         crate::patience::pause(LOOK_AGAIN);
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_child_that_is_not_reaped_is_one() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(is_child(pid) && is_child(pid), "looking takes nothing away");
+        child.wait().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        for stranger in [pid, own, 1, 0, -1, i32::MIN] {
+            assert!(!is_child(stranger), "{stranger}");
+        }
+    }
 }

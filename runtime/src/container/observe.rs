@@ -12,6 +12,16 @@ pub struct Seen {
     pub status: Status,
 }
 
+/// A container whose processes have ended, or have not been made. Callers of runc know it by these words.
+#[derive(Debug, thiserror::Error)]
+#[error("container not running: `{id}` is {status}")]
+pub struct NotRunning {
+    /// The container.
+    pub id: String,
+    /// What it is instead.
+    pub status: Status,
+}
+
 /// Looks at a container.
 ///
 /// # Errors
@@ -21,7 +31,7 @@ pub fn look(entry: &Entry) -> Result<Seen, Error> {
     let alive = record.init.as_ref().is_some_and(crate::state::Identity::is_alive);
     let waiting = entry.is_waiting();
     // A cgroup that cannot be read is not known to be frozen; the process is known to live.
-    let frozen = alive && !waiting && cgroup::is_frozen(&record.cgroup).unwrap_or(false);
+    let frozen = alive && cgroup::is_frozen(&record.cgroup).unwrap_or(false);
     let status = record.status(crate::state::Observed { alive, waiting, frozen });
     Ok(Seen { record, status })
 }

@@ -252,14 +252,9 @@ fn rootfs_facts(namespaces: &namespaces::Plan) -> Result<rootfs::Facts, Error> {
 
 /// Whether a namespace is that of this process. One that cannot be looked at is reported when it is opened.
 fn is_own(kind: Kind, path: &Path) -> bool {
-    let file = match kind {
-        Kind::Mount => "mnt",
-        Kind::Network => "net",
-        other => other.word(),
-    };
     let identity = |path: &Path| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino)).ok();
     let theirs = identity(path);
-    theirs.is_some() && theirs == identity(&Path::new("/proc/self/ns").join(file))
+    theirs.is_some() && theirs == identity(&Path::new("/proc/self/ns").join(kind.file()))
 }
 
 fn plan_console(request: &Request, spec: &Spec) -> Result<terminal::Console, Error> {

@@ -96,20 +96,34 @@ pub fn first(entry: &Entry, record: &Record, channel: &Channel) -> Result<(), Er
     poststart(entry, record)
 }
 
-/// Waits until the program is executed, which closes the other end (it is close-on-exec), or an error is told. Before
-/// the exec the first process says that it is about to: an end without that is a death.
 fn begun(record: &Record, channel: &Channel) -> Result<(), Error> {
     let id = || record.id.clone();
+    match exec_outcome(channel) {
+        Ok(Executed::Yes) => Ok(()),
+        Ok(Executed::No { exit_code, text }) => Err(Error::Failed { id: id(), reason: text, exit_code }),
+        Err(source) => Err(Error::Talk { id: id(), source }),
+    }
+}
+
+/// What came of an exec.
+pub(super) enum Executed {
+    /// The program runs.
+    Yes,
+    /// It does not, and why.
+    No { exit_code: u8, text: String },
+}
+
+/// Waits until a program is executed, which closes the other end (it is close-on-exec), or an error is told. Before the
+/// exec its process says that it is about to: an end without that is a death.
+pub(super) fn exec_outcome(channel: &Channel) -> Result<Executed, sync::Error> {
     let mut about_to = false;
     loop {
         match channel.recv() {
             Ok((Message::Ready, _)) => about_to = true,
-            Err(sync::Error::Closed) if about_to => return Ok(()),
-            Ok((Message::Failed { exit_code, text }, _)) => {
-                return Err(Error::Failed { id: id(), reason: text, exit_code });
-            }
-            Ok(_) => return Err(Error::Talk { id: id(), source: sync::Error::Garbled(0) }),
-            Err(source) => return Err(Error::Talk { id: id(), source }),
+            Err(sync::Error::Closed) if about_to => return Ok(Executed::Yes),
+            Ok((Message::Failed { exit_code, text }, _)) => return Ok(Executed::No { exit_code, text }),
+            Ok(_) => return Err(sync::Error::Garbled(0)),
+            Err(source) => return Err(source),
         }
     }
 }

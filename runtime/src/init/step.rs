@@ -90,6 +90,12 @@ pub(super) fn join(plan: &Plan, namespaces: &[OwnedFd], which: &[usize]) -> Resu
     Ok(())
 }
 
+/// Joins the namespaces of these `CLONE_NEW*` bits of the process behind a pidfd (setns(2)): all of them or none.
+pub(super) fn join_all(pidfd: &OwnedFd, flags: u64) -> io::Result<()> {
+    let flags = CloneFlags::from_bits_retain(i32::try_from(flags).unwrap_or_default());
+    setns(pidfd.as_fd(), flags).map_err(io::Error::from)
+}
+
 fn enter(kind: Kind, namespace: &OwnedFd) -> nix::Result<()> {
     setns(namespace.as_fd(), bits(kind))
 }

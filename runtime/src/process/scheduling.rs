@@ -6,6 +6,8 @@ use oci_spec::runtime::{
     LinuxSchedulerPolicy, Scheduler,
 };
 
+use rustix::process::Pid;
+
 use super::Error;
 use crate::sys::sched::{self, Attributes};
 
@@ -97,12 +99,12 @@ pub fn plan_personality(personality: &LinuxPersonality) -> Result<libc::c_ulong,
     })
 }
 
-/// Sets the scheduling attributes of this process.
+/// Sets the scheduling attributes of `target`, or of this process.
 ///
 /// # Errors
 /// What the kernel refuses.
-pub fn apply(attributes: &Attributes) -> Result<(), Error> {
-    sched::set_attributes(0, attributes).map_err(|source| Error::Apply {
+pub fn apply(attributes: &Attributes, target: Option<Pid>) -> Result<(), Error> {
+    sched::set_attributes(target.map_or(0, Pid::as_raw_pid), attributes).map_err(|source| Error::Apply {
         property: "process.scheduler",
         hint: match source.raw_os_error() {
             Some(libc::EPERM) => {

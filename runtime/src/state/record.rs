@@ -2,7 +2,8 @@
 
 use super::Identity;
 use crate::cgroup::Location;
-use oci_spec::runtime::Hook;
+use crate::namespaces::Kind;
+use oci_spec::runtime::{Hook, LinuxPersonality, Process};
 use serde::{Deserialize, Serialize};
 use skiff_contract::document::StateDocument;
 use skiff_contract::status::Status;
@@ -17,6 +18,21 @@ pub enum Phase {
     Creating,
     /// Everything was made.
     Made,
+}
+
+/// What a further process of the container needs to know (`exec`). Kept because the bundle may have changed or gone by
+/// then, and because a process must end up in the namespaces that the container was made with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interior {
+    /// The kinds of namespace that the container does not share with the runtime.
+    pub namespaces: Vec<Kind>,
+    /// `process`: what a process that is given by its command alone is like.
+    pub process: Process,
+    /// `linux.personality`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personality: Option<LinuxPersonality>,
+    /// Whether the container has a session keyring of its own.
+    pub keyring: bool,
 }
 
 /// One container, as written to `state.json`.
@@ -46,6 +62,9 @@ pub struct Record {
     pub init: Option<Identity>,
     /// Where the container's cgroups are, for `kill` and `delete`; nowhere with `--cgroup-manager=disabled`.
     pub cgroup: Location,
+    /// For `exec`. Absent in records of a version that had no `exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interior: Option<Interior>,
     /// Run by `start`. Kept here because the bundle may have changed or gone by then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
@@ -72,8 +91,9 @@ impl Record {
         match (self.phase, observed) {
             (Phase::Made, Observed { alive: false, .. }) => Status::Stopped,
             (Phase::Creating, _) => Status::Creating,
-            (Phase::Made, Observed { waiting: true, .. }) => Status::Created,
+            // Before `created`, as in runc: a frozen container cannot be started, only resumed.
             (Phase::Made, Observed { frozen: true, .. }) => Status::Paused,
+            (Phase::Made, Observed { waiting: true, .. }) => Status::Created,
             (Phase::Made, _) => Status::Running,
         }
     }
@@ -113,6 +133,7 @@ mod tests {
             phase,
             init: Some(Identity { pid: 5, start_time: 1, boot_id: "x".into() }),
             cgroup: Location::default(),
+            interior: None,
             poststart: Vec::new(),
             poststop: Vec::new(),
         }
@@ -125,6 +146,7 @@ mod tests {
         assert_eq!(made.status(seen(true, true, false)), Status::Created);
         assert_eq!(made.status(seen(true, false, false)), Status::Running);
         assert_eq!(made.status(seen(true, false, true)), Status::Paused);
+        assert_eq!(made.status(seen(true, true, true)), Status::Paused);
         assert_eq!(made.status(seen(false, true, true)), Status::Stopped);
         assert_eq!(record(Phase::Creating).status(seen(false, false, false)), Status::Creating);
     }

@@ -88,12 +88,30 @@ impl Pty {
     /// [`Error::Terminal`] when this process leads no session or the streams cannot be replaced.
     pub fn make_controlling(self) -> Result<OwnedFd, Error> {
         rustix::process::ioctl_tiocsctty(&self.slave).map_err(terminal("take control of"))?;
+        self.make_streams()
+    }
+
+    /// Makes the slave the three standard streams of this process, and gives the master back. [`take_control`] is left
+    /// to whoever leads a session.
+    ///
+    /// # Errors
+    /// [`Error::Terminal`] when the streams cannot be replaced.
+    pub fn make_streams(self) -> Result<OwnedFd, Error> {
         rustix::stdio::dup2_stdin(&self.slave)
             .and_then(|()| rustix::stdio::dup2_stdout(&self.slave))
             .and_then(|()| rustix::stdio::dup2_stderr(&self.slave))
             .map_err(terminal("make standard streams of"))?;
         Ok(self.master)
     }
+}
+
+/// Makes standard input, which is a terminal, the controlling one of this process, which must lead a session that has none
+/// yet (setsid(2)).
+///
+/// # Errors
+/// [`Error::Terminal`].
+pub fn take_control() -> Result<(), Error> {
+    rustix::process::ioctl_tiocsctty(std::io::stdin()).map_err(terminal("take control of"))
 }
 
 /// TIOCSWINSZ with no pixels.

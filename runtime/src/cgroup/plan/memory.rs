@@ -56,6 +56,9 @@ fn refuse_nonsense(memory: &LinuxMemory) -> Result<(), Error> {
     }
     match (set(memory.limit()), set(memory.swap())) {
         (None, Some(1..)) => Err(refused(SWAP, "it is memory and swap together, so it needs `limit`")),
+        (Some(-1), Some(1..)) => {
+            Err(refused(SWAP, "it is memory and swap together, so it needs a `limit` that is one"))
+        }
         (Some(limit @ 1..), Some(swap @ 1..)) if swap < limit => {
             Err(refused(SWAP, "it is memory and swap together, so it may not be below `limit`"))
         }

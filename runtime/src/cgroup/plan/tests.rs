@@ -63,6 +63,7 @@ fn memory() {
     check(r#""limit":64,"swap":-1"#, "memory.swap.max=max?, memory.max=64", v1);
     check(r#""swap":64"#, "!memory.swap", "!needs `limit`");
     check(r#""limit":64,"swap":63"#, "!below `limit`", "!memory.swap");
+    check(r#""limit":-1,"swap":64"#, "!memory.swap", "!needs a `limit`");
     check(r#""limit":-2"#, "!memory.limit", "!memory.limit");
     check(r#""reservation":7"#, "memory.low=7", "memory.soft_limit_in_bytes=7");
     check(r#""swappiness":60"#, "!memory.swappiness", "memory.swappiness=60");

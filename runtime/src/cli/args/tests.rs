@@ -1,6 +1,7 @@
 //! Command lines as callers of runc write them, and wrong ones.
 
 use super::*;
+use crate::container::exec::What;
 
 fn words(line: &str) -> Result<Parsed, Error> {
     parse(std::iter::once("skiff").chain(line.split(' ').filter(|word| !word.is_empty())).map(OsString::from))
@@ -21,6 +22,24 @@ fn containerds_create_is_understood() {
 }
 
 #[test]
+fn execs_are_understood() {
+    let exec = |line: &str| match words(line).unwrap().command {
+        Command::Exec(exec) => exec,
+        other => panic!("{other:?}"),
+    };
+    let shims = exec("--root /r exec --process /p --pid-file /f --console-socket /c --detach x");
+    assert_eq!((shims.what, shims.id.as_str()), (What::File("/p".into()), "x"));
+    assert!(shims.detach && !shims.tty && shims.pid_file == Some("/f".into()));
+    // What follows the id is the program's, however it looks.
+    let typed = exec("exec -t -u 1:2 -e A=1 --env B= -c CAP_KILL -g 5 --cwd /w --no-new-privs x ls -l --tty");
+    let What::Command(program) = typed.what else { panic!("not a command") };
+    assert_eq!(program.args, ["ls", "-l", "--tty"]);
+    assert_eq!((program.user, program.env.len(), program.no_new_privileges), (Some((1, Some(2))), 2, Some(true)));
+    assert_eq!(exec("exec x -- ls"), exec("exec x ls"));
+    assert_eq!(exec("exec --apparmor= x ls"), exec("exec x ls"));
+}
+
+#[test]
 fn podmans_forms_are_understood() {
     let parsed = words("--root=/r --cgroup-manager=disabled kill --all abc 9").unwrap();
     assert_eq!(parsed.global.cgroups, CgroupManager::Disabled);
@@ -30,6 +49,38 @@ fn podmans_forms_are_understood() {
     assert!(make.detach && make.keep && make.preserve_fds == 3);
     assert_eq!(words("delete -f x").unwrap().command, Command::Delete { id: "x".into(), force: true });
     assert_eq!(words("create --console-socket= x").unwrap().command, words("create x").unwrap().command);
+}
+
+#[test]
+fn updates_are_documents_or_flags() {
+    let update = |line: &str| match words(&format!("update {line}")).unwrap().command {
+        Command::Update(update) => (update.id, update.source),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(update("--resources - x"), ("x".into(), Source::StandardInput));
+    assert_eq!(update("x -r /r.json"), ("x".into(), Source::File("/r.json".into())));
+    let json = |line: &str| match update(line).1 {
+        Source::Flags(resources) => serde_json::to_string(&resources).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(json("x"), "{}");
+    assert_eq!(json("--memory 64M --memory-swap -1 x"), r#"{"memory":{"limit":67108864,"swap":-1}}"#);
+    assert_eq!(json("--cpu-shares=7 --cpuset-cpus 0-1 x"), r#"{"cpu":{"shares":7,"cpus":"0-1"}}"#);
+    assert_eq!(json("--pids-limit -1 --blkio-weight 10 x"), r#"{"pids":{"limit":-1},"blockIO":{"weight":10}}"#);
+}
+
+#[test]
+fn what_follows_the_id_is_for_ps() {
+    let ps = |line: &str| match words(line).unwrap().command {
+        Command::Ps { id, format, options } => (id, format, options),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ps("ps x"), ("x".into(), ListFormat::Table, vec![]));
+    assert_eq!(ps("ps -f json x"), ("x".into(), ListFormat::Json, vec![]));
+    assert_eq!(
+        ps("ps x -f --help -- a"),
+        ("x".into(), ListFormat::Table, ["-f", "--help", "--", "a"].map(Into::into).into())
+    );
 }
 
 #[test]
@@ -48,13 +99,62 @@ fn wrong_words_are_named() {
     fails("--cgroup-manager magic state x", "magic");
     fails("list --format yaml", "yaml");
     fails("checkpoint x", "checkpoint");
-    fails("exec x ls", "exec");
+    fails("exec x", "--process");
+    fails("exec", "skiff exec");
+    fails("exec --process /p x ls", "--process");
+    fails("exec --process /p --env A=1 x", "--process");
+    fails("exec --user root x ls", "--user root");
+    fails("exec --cgroup /a x ls", "exec --cgroup");
+    fails("exec --apparmor a x ls", "AppArmor");
+    fails("exec --process-label a x ls", "SELinux");
+    fails("exec --no-new-privs=maybe x ls", "maybe");
     fails("run --bundle", "--bundle");
+    fails("pause", "skiff pause");
+    fails("resume x --force", "--force");
+    fails("ps --format yaml x", "yaml");
+    fails("ps", "skiff ps");
+    fails("update --memory 1g", "skiff update");
+    fails("update --memory", "--memory");
+    fails("update --memory -2 x", "--memory -2");
+    fails("update --cpu-shares -1 x", "--cpu-share -1");
+    fails("update --cpu-quota 9223372036854775808 x", "--cpu-quota");
+    fails("update --cpu-idle 2 x", "--cpu-idle 2");
+    fails("update --blkio-weight 65546 x", "--blkio-weight");
+    fails("update --cpuset-cpus 0;1 x", "--cpuset-cpus");
+    fails("update -r - --memory 1g x", "--memory");
+    fails("update --l3-cache-schema L3:0=f x", "--l3-cache-schema");
+    fails("update --cpus 2 x", "--cpus");
+}
+
+#[test]
+fn what_is_wrong_is_said_once() {
+    for (line, said) in [
+        ("--nonsense", "invalid option '--nonsense' (see `skiff --help`)"),
+        ("run --bundle", "missing argument for option '--bundle' (see `skiff --help`)"),
+        ("nonsense", "`nonsense` is not a command of skiff; see `skiff --help`"),
+    ] {
+        assert_eq!(format!("{:#}", anyhow::Error::from(words(line).unwrap_err())), said);
+    }
 }
 
 #[test]
 fn help_is_everywhere() {
-    for line in ["", "--help", "help", "run --help", "kill -h", "features -h", "spec --help", "list -h", "state -h"] {
+    for line in [
+        "",
+        "--help",
+        "help",
+        "run --help",
+        "kill -h",
+        "exec -h",
+        "features -h",
+        "spec --help",
+        "list -h",
+        "state -h",
+        "update -h",
+        "ps -h",
+        "pause -h",
+        "resume --help",
+    ] {
         assert!(matches!(words(line).unwrap().command, Command::Help(text) if text.contains("Usage:")), "{line}");
     }
     assert_eq!(words("--version").unwrap().command, Command::Version);

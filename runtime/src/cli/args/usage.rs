@@ -12,8 +12,13 @@ Commands:
   start     start the program of a created container
   run       create and start a container, and wait for its program
   state     print the state of a container as JSON
+  exec      run a further program in a container
   kill      send a signal to a container
   delete    remove what a container left on this machine
+  pause     stop every process of a container where it is
+  resume    let the processes of a paused container go on
+  update    change the limits of a container that lives
+  ps        list the processes of a container
   list      list the containers of this state folder
   spec      write an example config.json
   features  print what this runtime can enforce, as JSON
@@ -32,8 +37,7 @@ Example:
   skiff spec --bundle /tmp/hello && skiff run --bundle /tmp/hello hello
 ";
 
-const MAKE: &str = "\
-  -b, --bundle DIR         folder of config.json [.]
+const MAKE: &str = "  -b, --bundle DIR         folder of config.json [.]
   --console-socket PATH    UNIX socket that receives the terminal's master end
   --pidfd-socket PATH      UNIX socket that receives a pidfd of the container's first process
   --pid-file FILE          write the pid of the container's first process to FILE
@@ -42,10 +46,46 @@ const MAKE: &str = "\
   --preserve-fds N         pass on N descriptors after standard error [0]
 ";
 
-const RUN: &str = "\
-  -d, --detach             return when the program has been started
+const RUN: &str = "  -d, --detach             return when the program has been started
   --keep                   keep the container when its program has ended
   --no-subreaper           do not adopt orphans of the container's processes
+";
+
+const EXEC: &str =
+    "  -p, --process FILE       the process as JSON, as `process` in config.json; else COMMAND, and for the
+                           rest what the container's own process has, changed by:
+  --cwd DIR                working directory
+  -e, --env NAME=VALUE     add a variable (any number of times)
+  -u, --user UID[:GID]     user, and group
+  -g, --additional-gids N  add a group (any number of times)
+  -c, --cap CAP_NAME       add a capability (any number of times)
+  --no-new-privs[=false]   whether it may gain privileges by executing others
+  -t, --tty                give it a terminal
+  -d, --detach             return when the program has been started
+  --pid-file FILE          write the pid of the process to FILE
+  --console-socket PATH    UNIX socket that receives the terminal's master end
+  --pidfd-socket PATH      UNIX socket that receives a pidfd of the process
+  --preserve-fds N         pass on N descriptors after standard error [0]
+  --ignore-paused          in a paused container, wait until it is resumed
+";
+
+const UPDATE: &str =
+    "  -r, --resources FILE     all new limits as JSON of linux.resources, from FILE or - (standard input);
+                           devices stay as they are
+  --memory SIZE            bytes, also as 64M or 1.5G; -1 lifts the limit, and so do the next two
+  --memory-reservation SIZE
+  --memory-swap SIZE       memory and swap together
+  --cpu-period N           microseconds
+  --cpu-quota N            microseconds of each period; -1 lifts the limit
+  --cpu-burst N            microseconds that may be saved up
+  --cpu-share N            relative weight from 2 to 262144
+  --cpu-idle 0|1           run only when nobody else wants to
+  --cpu-rt-period N        microseconds, for realtime tasks (cgroup v1)
+  --cpu-rt-runtime N       microseconds, for realtime tasks (cgroup v1)
+  --cpuset-cpus LIST       such as 0-2,4
+  --cpuset-mems LIST       memory nodes
+  --pids-limit N           number of processes; -1 lifts the limit
+  --blkio-weight N         relative weight from 10 to 1000
 ";
 
 /// The text for `skiff --help`.
@@ -65,6 +105,11 @@ pub(super) fn verb(verb: &str) -> String {
         "run" => ("run [OPTIONS] ID", "Creates and starts a container.", [MAKE, RUN].concat()),
         "start" => ("start ID", "Starts the program of a created container.", String::new()),
         "state" => ("state ID", "Prints the state of a container as JSON.", String::new()),
+        "exec" => (
+            "exec [OPTIONS] ID COMMAND [ARGUMENTS] | exec [OPTIONS] --process FILE ID",
+            "Runs a further program in a created or running container.",
+            EXEC.to_owned(),
+        ),
         "kill" => (
             "kill [OPTIONS] ID [SIGNAL]",
             "Sends a signal (name or number, TERM without one) to the container's first process.",
@@ -74,6 +119,18 @@ pub(super) fn verb(verb: &str) -> String {
             "delete [OPTIONS] ID",
             "Removes a stopped container.",
             "  -f, --force              kill it first if it runs; absence is fine\n".to_owned(),
+        ),
+        "pause" => ("pause ID", "Stops every process of a container where it is.", String::new()),
+        "resume" => ("resume ID", "Lets the processes of a paused container go on.", String::new()),
+        "update" => (
+            "update [OPTIONS] ID",
+            "Changes limits of a created, running or paused container; what is not named stays as it is.",
+            UPDATE.to_owned(),
+        ),
+        "ps" => (
+            "ps [OPTIONS] ID [PS OPTIONS]",
+            "Lists the processes of a container, as ps(1) shows them; -ef without options for it.",
+            "  -f, --format table|json  how; json is an array of process ids [table]\n".to_owned(),
         ),
         "list" => (
             "list [OPTIONS]",
