@@ -84,6 +84,11 @@ impl Bundle {
         })
     }
 
+    /// Without `linux.resources`, which would need a cgroup.
+    pub fn without_limits(self) -> Self {
+        self.edit(|config| drop(config["linux"].as_object_mut().expect("linux is an object").remove("resources")))
+    }
+
     /// Removes a namespace, so that the container stays in the caller's.
     pub fn without_namespace(self, kind: &str) -> Self {
         self.edit(|config| {

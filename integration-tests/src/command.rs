@@ -43,13 +43,15 @@ pub struct Outcome {
     pub hung: bool,
     /// Standard output.
     pub stdout: String,
+    /// Standard output as it was, for answers that are no text.
+    pub bytes: Vec<u8>,
     /// Standard error.
     pub stderr: String,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, code, signal, hung, stdout, stderr } = self;
+        let Self { line, code, signal, hung, stdout, stderr, .. } = self;
         write!(out, "`{line}` code {code:?} signal {signal:?} hung {hung}\n--stdout\n{stdout}--stderr\n{stderr}")
     }
 }
@@ -207,9 +209,10 @@ impl Running {
         }
         let status = self.child.wait().expect("our own child");
         self.reaped = true;
-        let (stdout, stderr) =
-            self.output.as_ref().map(|(stdout, stderr)| (text(stdout), text(stderr))).unwrap_or_default();
-        Outcome { line: self.line.clone(), code: status.code(), signal: status.signal(), hung, stdout, stderr }
+        let (bytes, stderr) =
+            self.output.as_ref().map(|(stdout, stderr)| (contents(stdout), text(stderr))).unwrap_or_default();
+        let stdout = String::from_utf8_lossy(&bytes).into_owned();
+        Outcome { line: self.line.clone(), code: status.code(), signal: status.signal(), hung, stdout, bytes, stderr }
     }
 
     fn ended_by_deadline(&self) -> bool {
@@ -235,11 +238,15 @@ impl Drop for Running {
     }
 }
 
-// Reads without moving the offset: the program shares it.
 fn text(file: &File) -> String {
+    String::from_utf8_lossy(&contents(file)).into_owned()
+}
+
+// Reads without moving the offset: the program shares it.
+fn contents(file: &File) -> Vec<u8> {
     let length = file.metadata().expect("open file").len() as usize;
     let mut bytes = vec![0; length];
     let read = file.read_at(&mut bytes, 0).expect("temporary file is read");
     bytes.truncate(read);
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }

@@ -97,11 +97,6 @@ impl Runtime {
         runtimes
     }
 
-    /// The runtime that is tested when one is enough: the first that is wanted.
-    pub fn subject() -> Self {
-        Self::wanted().into_iter().next().expect("SKIFF_RUNTIMES names a runtime that is installed")
-    }
-
     /// The same runtime from a copy of its program in `folder`, for tests that attack the program.
     pub fn copied_to(&self, folder: &Path) -> Self {
         let copy = folder.join(self.kind.name());
@@ -254,6 +249,14 @@ impl Container<'_> {
         arguments.extend(options);
         arguments.push(&self.id);
         self.runtime.command_under(prefix, &arguments).env("SKIFF_TEST_ID", &self.id)
+    }
+
+    /// `run --detach` without any cgroup; the bundle must have no limits then.
+    pub fn run_without_cgroup(&self) -> Outcome {
+        self.runtime.write(self.bundle);
+        let path = self.bundle.path().to_string_lossy();
+        let words = ["--cgroup-manager", "disabled", "run", "--detach", "--bundle", &*path, &*self.id];
+        self.runtime.command(&words).run()
     }
 
     /// `state`, parsed; `None` when the runtime says that there is no such container.

@@ -434,8 +434,7 @@ fn what_the_host_lacks_is_refused() {
 #[test]
 fn cgroup_manager_disabled_makes_no_group() {
     each(&[(Kind::Runc, "has no such manager"), (Kind::Reference, "has no such manager")], |runtime| {
-        let bundle =
-            Bundle::sleeper().edit(|config| drop(config["linux"].as_object_mut().unwrap().remove("resources")));
+        let bundle = Bundle::sleeper().without_limits();
         runtime.write(&bundle);
         let container = runtime.container(&bundle);
         let path = bundle.path().to_string_lossy();

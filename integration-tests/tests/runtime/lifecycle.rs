@@ -410,3 +410,19 @@ fn two_creates_of_one_id_at_once_make_one_container() {
         container.assert_gone();
     });
 }
+
+// An engine and its cleaning up may both come; whoever comes second finds that it is done.
+#[test]
+fn deletes_by_force_at_once_all_succeed() {
+    let own = "says what it was doing when the other was faster";
+    each(&[(Kind::Runc, own), (Kind::Crun, own), (Kind::Reference, own)], |runtime| {
+        let bundle = Bundle::sleeper();
+        let container = runtime.container(&bundle);
+        container.run(&["--detach"]).ok();
+        let deletes: Vec<_> = (0..8).map(|_| container.verb("delete", &["--force"], &[]).spawn()).collect();
+        for delete in deletes {
+            delete.wait().exits(0);
+        }
+        container.assert_gone();
+    });
+}

@@ -9,6 +9,8 @@ use skiff_integration_tests::command::{Running, eventually};
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 
+use super::exec::{NO_EXEC, exec};
+
 /// Takes every program file that another process of the pid namespace is running, and writes to it for ever.
 const ATTACKER: &str = r#"
 echo up
@@ -80,6 +82,33 @@ fn attacked(runtime: &Runtime, args: &[&str], file: Option<(&str, &str)>) {
     println!("{}: a foreign program was opened {} times", runtime.kind, outcome.stdout.matches("grabbed").count());
     assert!(!outcome.stdout.contains("OVERWRITTEN"), "{outcome}");
     is_unchanged(&runtime.binary, &original);
+}
+
+/// The attacker's own container is entered.
+#[test]
+fn the_program_of_the_runtime_that_enters_a_hostile_container() {
+    each(&[NO_EXEC], |runtime| {
+        let folder = tempfile::Builder::new().prefix("skt-copy-").tempdir().unwrap();
+        let runtime = runtime.copied_to(folder.path());
+        let original = fs::read(&runtime.binary).unwrap();
+        let script = "#!/proc/self/exe\n";
+        let bundle = with_all_capabilities(Bundle::script(ATTACKER)).file("/data/script", 0o755, script);
+        let attacker = runtime.container(&bundle);
+        let running = attack(&attacker);
+        let rounds = if runtime.kind == Kind::Skiff { ROUNDS / 3 } else { 2 };
+        for _ in 0..rounds {
+            for program in ["/bin/true", "/proc/self/exe", "/data/script"] {
+                // It may fail in every way; what counts is the program on the host.
+                let outcome = exec(&attacker, &[], &[program]);
+                assert!(!outcome.hung, "{outcome}");
+                is_unchanged(&runtime.binary, &original);
+            }
+        }
+        attacker.kill("KILL").ok();
+        let outcome = running.wait();
+        assert!(!outcome.stdout.contains("OVERWRITTEN"), "{outcome}");
+        is_unchanged(&runtime.binary, &original);
+    });
 }
 
 #[test]

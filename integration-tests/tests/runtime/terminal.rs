@@ -56,7 +56,9 @@ fn console_size_is_set() {
 fn the_terminal_is_the_controlling_one() {
     each(&[(Kind::Reference, IGNORED_BY_CALLER)], |runtime| {
         // Writing to /dev/tty works only with a controlling terminal; ^C reaches its foreground group.
-        let bundle = on_terminal("trap 'echo interrupted' INT; echo x >/dev/tty && echo has-tty; read line; echo end");
+        // A shell that is about to read would keep the signal to itself until a line comes.
+        let script = "trap 'echo interrupted' INT; echo x >/dev/tty && echo has-tty; while :; do sleep 0.2; done";
+        let bundle = on_terminal(script);
         let socket = ConsoleSocket::listen(bundle.path(), "console");
         let container = runtime.container(&bundle);
         container.create(&["--console-socket", &socket.path()]).ok();
@@ -140,7 +142,8 @@ fn pidfd_socket_gets_a_pidfd_of_init() {
         let socket = ConsoleSocket::listen(bundle.path(), "pidfd");
         let container = runtime.container(&bundle);
         container.create(&["--pidfd-socket", &socket.path()]).ok();
-        let (pidfd, _) = socket.receive();
+        let (pidfd, message) = socket.receive();
+        assert_eq!(message, "standard");
         let number = std::os::fd::AsRawFd::as_raw_fd(&pidfd);
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
         assert!(info.contains(&format!("Pid:\t{}\n", container.pid())), "{info}");
