@@ -6,7 +6,7 @@ STATIC := target/$(TRIPLE)/release
 SKIPS := $(CURDIR)/target/skips
 export SKIFF_SKIP_LOG ?= $(SKIPS)
 
-.PHONY: help build release demo test setup test-unit test-integration test-guest bench lint fmt clippy deny tidy msrv skips clean
+.PHONY: help build release demo demo-runtime test setup test-unit test-integration test-guest bench lint fmt clippy deny tidy msrv skips clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -18,10 +18,13 @@ build: ## debug build of everything, into target/debug
 # --target, so that the flags reach our code only: procedural macros cannot be linked statically.
 release: ## static release binaries; prints where they are
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --target $(TRIPLE) -p skiff -p skiff-shim -p skiff-supervisor --bins
-	@ls -l $(STATIC)/skiff | awk '{print "$(STATIC)/skiff: " $$5 " bytes"}'
+	@cd $(STATIC) && ls -l skiff containerd-shim-skiff-v1 skiffd skiffctl | awk '{print "$(STATIC)/" $$NF ": " $$5 " bytes"}'
 
-demo: ## build, then run a container with limits and show them as the kernel has them (root)
+demo: ## build, then show the main job: a fleet over HTTP becomes running, limited, restarted, reported containers (root)
 	@integration-tests/demo.sh
+
+demo-runtime: ## the OCI runtime alone: a container with limits, as the kernel has them (root)
+	@integration-tests/demo-runtime.sh
 
 test: ## set-up, lint, unit tests, integration tests here and in the guest (root; about 20 minutes the first time)
 	@mkdir -p target && rm -f $(SKIPS)
@@ -36,13 +39,14 @@ test: ## set-up, lint, unit tests, integration tests here and in the guest (root
 setup: ## install what the tests need and is missing; says what before
 	@integration-tests/setup.sh
 
-test-unit: ## tests that need neither root nor a container
+test-unit: ## the tests of each crate; those that need root say so and are counted without it
+	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --exclude skiff-integration-tests
 
-test-integration: ## the runtime on this kernel, against runc, crun and the libcontainer reference (root)
-	$(CARGO) build -p skiff
+test-integration: ## runtime, shim and supervisor on this kernel, with runc, crun, containerd and libcontainer beside them (root)
+	$(CARGO) build --workspace --bins
 	$(CARGO) build -p skiff-integration-tests --features reference --bin reference
-	$(CARGO) test -p skiff-integration-tests --test runtime
+	$(CARGO) test -p skiff-integration-tests --test runtime --test shim --test supervisor
 
 test-guest: ## the same tests in a Debian guest: systemd, cgroup v2, another kernel (root; emulation)
 	integration-tests/guest/run-tests.sh

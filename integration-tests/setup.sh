@@ -9,7 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # program:package. The programs are what the tests drive, compare with, or look through.
 pairs=(gcc:gcc runc:runc crun:crun busybox:busybox-static strace:strace ip:iproute2 newuidmap:uidmap jq:jq
-    python3:python3 unshare:util-linux ps:procps mke2fs:e2fsprogs flock:util-linux)
+    python3:python3 unshare:util-linux ps:procps mke2fs:e2fsprogs flock:util-linux
+    containerd:containerd curl:curl minisign:minisign)
 missing=()
 for pair in "${pairs[@]}"; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")

@@ -15,7 +15,7 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 suite=${SUITE:-bookworm}
 image_mb=2048
-packages=(systemd systemd-sysv udev dbus libpam-systemd kmod crun runc busybox-static strace jq iproute2 uidmap procps
+packages=(systemd systemd-sysv udev dbus libpam-systemd kmod containerd crun runc busybox-static curl strace jq iproute2 uidmap procps
     util-linux python3-minimal)
 
 out=${SKIFF_VM_CACHE:-$HOME/.cache/skiff-vm}/$suite-amd64

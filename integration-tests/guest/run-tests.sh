@@ -1,13 +1,14 @@
 #!/bin/bash
-# run-tests.sh - runs the runtime's integration tests in the test guest: systemd as PID 1, cgroup v2 alone, another kernel
-# than the host's. Takes in the static `skiff` that users get and the tests' own binary; leaves the host as it was.
+# run-tests.sh - runs the integration tests in the test guest: systemd as PID 1, cgroup v2 alone, another kernel than the
+# host's. Takes in the static programs that users get and the tests' own binaries; leaves the host as it was.
 #
-#   run-tests.sh [words for the test binary, e.g. a filter]
+#   run-tests.sh [words for the test binaries, e.g. a filter]
 #
 # Environment: SUITE (bookworm or trixie; default this machine's own, so that the test binary finds its C library),
-# SKIFF_VM_TIMEOUT (seconds for the tests, default 2400), SKIFF_SKIP_LOG (receives the guest's skips too), SKIFF_SWEEP
-# as the tests know it, and SKIFF_RUNTIMES (default skiff,crun: crun cannot be compared with on a hybrid host, and runc,
-# which can, is the slowest by far under emulation).
+# SKIFF_GUEST_TESTS (default "runtime shim supervisor"), SKIFF_VM_TIMEOUT (seconds for the tests, default 2400),
+# SKIFF_SKIP_LOG (receives the guest's skips too), SKIFF_SWEEP and SKIFF_KILLS as the tests know them (default here: quick,
+# and 10), and SKIFF_RUNTIMES (default skiff,crun: crun cannot be compared with on a hybrid host, and runc, which can, is the
+# slowest by far under emulation).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
@@ -25,27 +26,37 @@ triple=$(rustc -vV | sed -n 's/^host: //p')
 if [ "$host" = trixie ] && [ "$suite" = bookworm ]; then skip "binaries of trixie do not run in a bookworm guest"; fi
 
 make --no-print-directory release >&2
-tests=$(cargo test --no-run -p skiff-integration-tests --test runtime --message-format=json 2>/dev/null |
-    python3 -c 'import json,sys
-for line in sys.stdin:
-    message = json.loads(line)
-    if message.get("executable") and message["target"]["name"] == "runtime": print(message["executable"])')
-[ -n "$tests" ] || { echo "run-tests: the test binary was not built; see cargo test --no-run -p skiff-integration-tests" >&2; exit 1; }
-
+suites=${SKIFF_GUEST_TESTS:-runtime shim supervisor}
 stage=$(mktemp -d "${TMPDIR:-/tmp}/skiff-guest.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
-cp "target/$triple/release/skiff" "$stage/skiff"
-cp "$tests" "$stage/runtime-tests"
-strip --strip-debug "$stage/runtime-tests" # a tenth of the size; the guest reads it through an emulated disk
+mkdir "$stage/bin"
+for program in skiff containerd-shim-skiff-v1 skiffd skiffctl; do cp "target/$triple/release/$program" "$stage/bin/"; done
+for tests in $suites; do
+    binary=$(cargo test --no-run -p skiff-integration-tests --test "$tests" --message-format=json 2>/dev/null |
+        python3 -c 'import json,sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable") and message["target"]["name"] == sys.argv[1]: print(message["executable"])' "$tests")
+    [ -n "$binary" ] || { echo "run-tests: the tests of $tests were not built; see cargo test --no-run -p skiff-integration-tests" >&2; exit 1; }
+    cp "$binary" "$stage/$tests-tests"
+    strip --strip-debug "$stage/$tests-tests" # a tenth of the size; the guest reads it through an emulated disk
+done
 if [ -x target/debug/reference ]; then cp target/debug/reference "$stage/reference"; strip --strip-debug "$stage/reference"; fi
 cat >"$stage/go" <<GO
-export SKIFF_BIN=\$IN/tests/skiff SKIFF_SKIP_LOG=\$OUT/skips SKIFF_SWEEP=${SKIFF_SWEEP:-quick} SKIFF_TEST_TIMEOUT=60
-export SKIFF_RUNTIMES=${SKIFF_RUNTIMES:-skiff,crun}
+export SKIFF_BIN_DIR=\$IN/tests/bin SKIFF_BIN=\$IN/tests/bin/skiff SKIFF_SHIM_BIN=\$IN/tests/bin/containerd-shim-skiff-v1
+export SKIFF_SKIP_LOG=\$OUT/skips SKIFF_SWEEP=${SKIFF_SWEEP:-quick} SKIFF_KILLS=${SKIFF_KILLS:-10} SKIFF_TEST_TIMEOUT=60
+export SKIFF_RUNTIMES=${SKIFF_RUNTIMES:-skiff,crun} PATH=\$IN/tests/bin:\$PATH
 [ -x \$IN/tests/reference ] && export SKIFF_REFERENCE_BIN=\$IN/tests/reference
-# The sweep of kills runs on the host: thousands of starts under emulation take longer than all the rest.
-cd /tmp && exec \$IN/tests/runtime-tests --test-threads 2 --skip crash:: $(printf '%q ' "$@")
+cd /tmp
+status=0
+for tests in $suites; do
+    echo "guest: \$tests"
+    # The sweep of kills runs on the host: thousands of starts under emulation take longer than all the rest.
+    \$IN/tests/\$tests-tests --test-threads 2 --skip crash:: $(printf '%q ' "$@") || status=1
+done
+exit \$status
 GO
-echo "guest: $suite, $(basename "$tests")" >&2
+echo "guest: $suite: $suites" >&2
 status=0
 "$here/vm-run.sh" -S "$suite" -m 768 -s 2 -t "${SKIFF_VM_TIMEOUT:-2400}" -i tests="$stage" -o "$stage/out" "bash \$IN/tests/go" || status=$?
 if [ -n "${SKIFF_SKIP_LOG:-}" ] && [ -s "$stage/out/skips" ]; then sed 's/^/guest: /' "$stage/out/skips" >>"$SKIFF_SKIP_LOG"; fi
