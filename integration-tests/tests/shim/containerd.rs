@@ -246,7 +246,9 @@ fn exec_kill_and_the_list() {
         eventually("two processes", || (containerd.ctr(&["task", "ps", "a"]).ok().lines().count() == 3).then_some(()));
         let listed = containerd.ctr(&["task", "ps", "a"]).ok();
         assert!(listed.lines().any(|line| line.starts_with(&pid.to_string())), "{listed}");
-        containerd.ctr(&["task", "kill", "-s", "9", "--exec-id", "long", "a"]).ok();
+        // It is in the list as soon as it is born, and can be killed when its start has been answered.
+        let kill = ["task", "kill", "-s", "9", "--exec-id", "long", "a"];
+        eventually("the exec is killed", || containerd.ctr(&kill).succeeded().then_some(()));
         long.wait().exits(137);
         assert_eq!(containerd.task("a").unwrap().1, "RUNNING");
         containerd.ctr(&["task", "kill", "-s", "SIGKILL", "a"]).ok();
