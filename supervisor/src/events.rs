@@ -46,6 +46,8 @@ pub enum Kind {
     HealthChanged,
     /// Everything is being stopped.
     Draining,
+    /// A decision cannot be kept on disk, and is not carried out.
+    StateNotKept,
 }
 
 /// Something that happened, before it has a number.
@@ -107,7 +109,12 @@ impl Ring {
         let Happening { kind, instance, text } = happening;
         let event =
             Event { seq: inner.next, boot_id: inner.boot_id.clone(), time: crate::clock::wall(), kind, instance, text };
-        tracing::info!(seq = event.seq, kind = ?event.kind, instance = event.instance.as_deref(), "{}", event.text);
+        let (seq, instance, text) = (event.seq, event.instance.as_deref(), &event.text);
+        if kind == Kind::StateNotKept {
+            tracing::error!(seq, ?kind, instance, "{text}");
+        } else {
+            tracing::info!(seq, ?kind, instance, "{text}");
+        }
         inner.next += 1;
         if inner.events.len() == KEPT {
             inner.events.pop_front();

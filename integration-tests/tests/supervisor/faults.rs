@@ -191,6 +191,28 @@ fn a_read_only_state_folder_runs_what_is_there_also_after_a_boot() {
 }
 
 #[test]
+fn a_decision_that_the_disk_refuses_is_told_once_and_carried_out_later() {
+    let mut device = Device::new();
+    let disk = Disk::mount(device.path("state"), "16m");
+    let services = sleeper(&mut device);
+    commit(&mut device, &services);
+    device.release("2", &services.replace("{bundle", "{environment: {E: two}, bundle"));
+    device.publish_with("2", "gate: {minHealthy: 2s, deadline: 20s}");
+    device.until_status("release 2 is on trial", |status| status["release"]["running"] == "2");
+    let filler = disk.fill();
+    device.until_status("its proof cannot be kept", |status| status["blocked"].is_string());
+    assert_eq!(device.status()["release"]["committed"], "1");
+    fs::remove_file(filler).unwrap();
+    let status = device.until_status("release 2 is committed", |status| status["release"]["committed"] == "2");
+    assert!(status["blocked"].is_null(), "{status:#}");
+    assert_eq!(count(&device, "stateNotKept"), 1);
+    device.ctl(&["drain"]).ok();
+    device.stop_daemon();
+    drop(disk);
+    device.finish();
+}
+
+#[test]
 fn garbled_records_cost_one_start_each_and_leave_no_second_container() {
     let mut device = committed(|device| {
         let (bundle, web) = (device.bundle(Bundle::sleeper()), device.name("web"));

@@ -9,6 +9,7 @@ use crate::name::{Digest, InstanceId, ReleaseId};
 use crate::observed::{Observed, State};
 use crate::plan::words;
 use crate::release::Service;
+use crate::span::Span;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -137,12 +138,26 @@ impl Rollout {
         self.trial.as_ref().map(|trial| &trial.release).or(self.committed.as_ref())
     }
 
+    /// skiffd is there again. A deadline that passed while nobody looked is put off once: nothing that runs has been probed
+    /// yet, and a release is not returned from because its watcher was away.
+    pub fn reopen(&mut self, now: Moment) {
+        let Some(trial) = self.trial.as_mut().filter(|trial| trial.overdue.is_none()) else { return };
+        let deadline = trial.gate.deadline;
+        if let Some(began) = trial.began.as_mut().filter(|began| now >= began.plus(deadline)) {
+            let left = (trial.gate.min_healthy.millis().saturating_add(SETTLING.millis())).min(deadline.millis());
+            *began = Moment(now.0.saturating_sub(deadline.millis() - left));
+        }
+    }
+
     /// Why a release is not tried, if it was returned from before.
     #[must_use]
     pub fn refuses(&self, target: &ReleaseId) -> Option<&Failure> {
         self.failed.get(&target.digest)
     }
 }
+
+/// Beyond `minHealthy`, for the first probes after a start of skiffd.
+const SETTLING: Span = Span::from_secs(10);
 
 /// How the services of a release are. `desired` is that of [`Rollout::running`], and the ledger that of the latest plan,
 /// so that what has just ended is counted. What the ledger says of another release is not believed.

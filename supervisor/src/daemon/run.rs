@@ -71,7 +71,8 @@ impl Daemon {
             .map_err(Error::step("read the id of this boot"))?
             .trim()
             .to_owned();
-        let (memory, ledger, rollout) = Memory::open(&config.run, &config.state, &boot_id)?;
+        let (memory, ledger, mut rollout) = Memory::open(&config.run, &config.state, &boot_id)?;
+        rollout.reopen(clock::now());
         let mut state = State { ledger, rollout, ..State::default() };
         let (node, seen) = Node::new(node_settings(&config));
         let events = Ring::new(boot_id.clone(), clock::now().0);
@@ -174,7 +175,7 @@ impl Daemon {
             if let Err(error) = self.keep(&decision) {
                 let text = chain(&error);
                 if self.state.blocked.as_ref() != Some(&text) {
-                    tracing::error!("nothing is changed until this can be kept on disk: {text}");
+                    self.events.push(tell::not_kept(&text));
                     self.fresh = true;
                 }
                 self.state.put_off(text, now);

@@ -103,6 +103,11 @@ fn news(news: &News, state: &State) -> Option<Happening> {
     }
 }
 
+/// A decision that waits for the disk.
+pub(super) fn not_kept(why: &str) -> Happening {
+    whole(Kind::StateNotKept, format!("nothing is changed until this can be kept on disk: {why}"))
+}
+
 /// Of a step of an update.
 pub(super) fn step(step: &Step) -> Happening {
     match step {

@@ -230,3 +230,30 @@ fn a_trial_is_judged_by_its_own_gate_while_nobody_knows_what_the_fleet_wants() {
     let (_, told) = story(found, &Gate::default(), &[(3600, "", not_yet())]);
     assert_eq!(told, ["3600 revert 2 1: not healthy within 1h: `web-0` is not ready"]);
 }
+
+/// The seconds at which a trial that began at 100 is failed, after skiffd came back at each of `starts`.
+fn failed_at(starts: &[u64]) -> u64 {
+    let (mut rollout, _) = story(committed("1"), &gate(), &[(100, "2", not_yet())]);
+    let last = *starts.last().unwrap();
+    for start in starts {
+        rollout.reopen(Moment(start * 1000));
+    }
+    (last..).find(|second| !story(rollout.clone(), &gate(), &[(*second, "2", not_yet())]).1.is_empty()).unwrap()
+}
+
+#[test]
+fn a_deadline_that_nobody_saw_pass_is_put_off_once() {
+    // Within the deadline a start changes nothing, however often.
+    assert_eq!(failed_at(&[101]), 160);
+    assert_eq!(failed_at(&[101, 130, 159]), 160);
+    // Past it there is the time of a proof, and of the first probes before it.
+    assert_eq!(failed_at(&[160]), 180);
+    assert_eq!(failed_at(&[500]), 520);
+    // Within that time a further start changes nothing either.
+    assert_eq!(failed_at(&[500, 510]), 520);
+    // What is healthy is kept.
+    let (mut rollout, _) = story(committed("1"), &gate(), &[(100, "2", not_yet())]);
+    rollout.reopen(Moment(500_000));
+    let (_, told) = story(rollout, &gate(), &[(500, "2", not_yet()), (503, "2", HEALTHY), (513, "2", HEALTHY)]);
+    assert_eq!(told, ["513 commit 2"]);
+}

@@ -326,6 +326,7 @@ impl World {
         if let Some(trial) = &mut self.rollout.trial {
             trial.began = began;
         }
+        self.rollout.reopen(self.now);
         let busy: BTreeSet<_> = self.busy().cloned().collect();
         self.queue.retain(|_, (id, _, _)| !busy.contains(id));
         let since = self.now;
