@@ -94,7 +94,7 @@ pub enum Step {
         /// Why.
         reason: String,
     },
-    /// The release on trial is left for the committed one, because the fleet asks for that again.
+    /// The release on trial is left for the committed one: the fleet asks for that again, or for one that failed here.
     Withdraw {
         /// From.
         from: ReleaseId,
@@ -234,6 +234,9 @@ pub fn advance(
     now: Moment,
 ) -> (Rollout, Vec<Step>) {
     let mut next = rollout.clone();
+    if let Some(step) = target.and_then(|target| withdraw(&mut next, target)) {
+        return (next, vec![step]);
+    }
     match target.filter(|target| next.refuses(target).is_none()) {
         Some(target) if !is(next.running(), target) => {
             let step = turn_to(&mut next, target, gate, now);
@@ -260,15 +263,20 @@ fn turn_to(rollout: &mut Rollout, target: &ReleaseId, gate: &Gate, now: Moment) 
     let from = rollout.running().cloned();
     let (release, gate) = (target.clone(), gate.clone());
     let trial = Trial { release, began: Some(now), healthy_since: None, overdue: None, gate, boots: 0 };
-    match (rollout.trial.take(), &rollout.committed) {
-        (Some(before), Some(committed)) if is(Some(committed), target) => {
-            Step::Withdraw { from: before.release, to: committed.clone() }
-        }
-        _ => {
-            rollout.trial = Some(trial);
-            Step::Switch { from, to: target.clone() }
-        }
+    rollout.trial = Some(trial);
+    Step::Switch { from, to: target.clone() }
+}
+
+/// Leaves a trial that the fleet no longer asks for, where what it asks for is the committed release, or one that failed
+/// here: then too, the committed release is all that has proved itself.
+fn withdraw(rollout: &mut Rollout, target: &ReleaseId) -> Option<Step> {
+    let committed = rollout.committed.clone()?;
+    let trial = rollout.trial.take_if(|trial| !is(Some(&trial.release), target))?;
+    if is(Some(&committed), target) || rollout.refuses(target).is_some() {
+        return Some(Step::Withdraw { from: trial.release, to: committed });
     }
+    rollout.trial = Some(trial);
+    None
 }
 
 fn judge(rollout: &mut Rollout, verdict: &Verdict, now: Moment) -> Option<Step> {

@@ -117,7 +117,7 @@ pub(super) fn step(step: &Step) -> Happening {
         Step::Switch { from: None, to } => whole(Kind::ReleaseSwitched, format!("to release {to}, on trial")),
         Step::Commit { release } => whole(Kind::ReleaseCommitted, format!("release {release} proved itself")),
         Step::Withdraw { from, to } => {
-            whole(Kind::ReleaseReverted, format!("from release {from} to {to}: the fleet asks for it"))
+            whole(Kind::ReleaseReverted, format!("from release {from} to {to}: the fleet no longer asks for {from}"))
         }
         Step::Revert { from, to, reason } => {
             whole(Kind::ReleaseReverted, format!("from release {from} back to {to}: {reason}"))

@@ -123,8 +123,14 @@ fn a_newer_target_overtakes_and_the_committed_one_is_returned_to() {
     assert_eq!(rollout, committed("1"));
     let (rollout, told) =
         story(rollout, &gate(), &[(5, "3", HEALTHY), (6, "3", broken()), (7, "2", HEALTHY), (8, "3", not_yet())]);
-    assert_eq!(told, ["5 switch 1 3", "6 revert 3 1: `web-0` has failed", "7 switch 1 2"]);
-    assert_eq!(rollout.running(), Some(&release_id("2")), "a target that failed before moves nothing");
+    assert_eq!(told, ["5 switch 1 3", "6 revert 3 1: `web-0` has failed", "7 switch 1 2", "8 withdraw 2 1"]);
+    assert_eq!(rollout.running(), Some(&release_id("1")), "what the fleet left and what failed here are not run");
+    let (rollout, told) = story(rollout, &gate(), &[(9, "3", HEALTHY), (99, "3", HEALTHY)]);
+    assert_eq!(
+        (told, rollout.running()),
+        (vec![], Some(&release_id("1"))),
+        "a target that failed before moves nothing"
+    );
 }
 
 #[test]
