@@ -165,7 +165,8 @@ impl Device {
     pub fn kill_daemon(&mut self) {
         let daemon = self.daemon.take().expect("skiffd runs");
         daemon.signal(Signal::KILL);
-        assert_eq!(daemon.wait().signal, Some(9));
+        let ended = daemon.wait();
+        assert_eq!(ended.signal, Some(9), "{ended}");
     }
 
     /// Asks skiffd to end, and gives what it said.

@@ -1,7 +1,7 @@
 //! skiffd may be killed at any moment: every container goes on, is found again, and none is started twice.
 
 use skiff_integration_tests::bundle::Bundle;
-use skiff_integration_tests::command::{eventually, patience};
+use skiff_integration_tests::command::{Invocation, eventually, patience};
 use skiff_integration_tests::device::Device;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,20 @@ fn a_killed_skiffd_finds_every_container_again() {
     assert_eq!(again["lastExit"]["code"], 137, "{again:#}");
     let after = pids(&device);
     assert_eq!((after[0], after[1], after[3]), (before[0], before[1], before[3]));
+    device.finish();
+}
+
+/// A skiffd that is killed while it starts a child leaves the lock with that child until its exec.
+#[test]
+fn a_lock_that_is_let_go_of_late_is_waited_for() {
+    let mut device = Device::new();
+    let lock = device.text("run/skiffd.lock");
+    let holder = Invocation::new("flock", &[&lock, "sleep", "0.7"]).spawn();
+    eventually("the lock is held", || {
+        (!Invocation::new("flock", &["-n", &lock, "true"]).run().succeeded()).then_some(())
+    });
+    device.start();
+    assert!(holder.wait().succeeded());
     device.finish();
 }
 

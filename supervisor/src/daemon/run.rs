@@ -26,6 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 const AT_ONCE: usize = 8;
 /// How long a loop that has nothing to wait for waits.
 const LONG: Duration = Duration::from_secs(3600);
+/// How long the lock of the run folder is waited for: far longer than a child takes to its exec, on a busy machine too.
+const LOCK: Duration = Duration::from_secs(3);
 
 /// Everything that the daemon owns.
 pub(super) struct Daemon {
@@ -66,7 +68,7 @@ impl Daemon {
         for (folder, mode) in [(&config.run, 0o711), (&config.state, 0o700), (&config.logs, 0o750)] {
             store::make_folder(folder, mode)?;
         }
-        let lock = lock(&config.run)?;
+        let lock = lock(&config.run).await?;
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(Error::step("read the id of this boot"))?
             .trim()
@@ -305,13 +307,20 @@ fn follow(
     Ok(Some(orders))
 }
 
-/// One skiffd for a run folder. The kernel lets go of the lock when the process ends, however it ends.
-fn lock(run: &Path) -> Result<OwnedFd, Error> {
+/// One skiffd for a run folder. The kernel lets go of the lock when the last process that holds it ends, however it ends; that
+/// may be a child that a killed skiffd was just starting, and that has not come to its exec yet. So it is waited for.
+async fn lock(run: &Path) -> Result<OwnedFd, Error> {
     let path = run.join("skiffd.lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|errno| Error::step(format!("open `{}`", path.display()))(errno.into()))?;
-    rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|_held| Error::Locked(run.to_owned()))?;
+    let end = tokio::time::Instant::now() + LOCK;
+    while rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if tokio::time::Instant::now() >= end {
+            return Err(Error::Locked(run.to_owned()));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     Ok(fd)
 }
 
