@@ -51,6 +51,7 @@ prepare() {
     [ "$(id -u)" = 0 ] || { echo "demo: needs root, for namespaces and cgroups" >&2; exit 1; }
     local missing=()
     command -v jq >/dev/null || missing+=(jq)
+    command -v pgrep >/dev/null || missing+=(procps)
     if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then missing+=(busybox-static); fi
     if [ ${#missing[@]} -gt 0 ]; then
         say "Installing ${missing[*]} (apt): busybox becomes the containers' root file system, jq reads what skiffd says"
@@ -145,7 +146,8 @@ $steady"
     ctl fleet keygen -W "$work/key" | show
     cp "$work/key.pub" "$work/trust/"
     publish 1 1
-    ctl fleet serve "$work/public" --listen "127.0.0.1:$port" --status "$work/status" >"$work/server.log" 2>&1 &
+    # Not through `ctl`: of a function in the background, $! is a shell, and the server would outlive it.
+    "$bin/skiffctl" fleet serve "$work/public" --listen "127.0.0.1:$port" --status "$work/status" >"$work/server.log" 2>&1 &
     server=$!
     printf 'id = "till-0042"\n[labels]\nrole = "kiosk"\n' >"$work/device.toml"
     cat >"$work/skiffd.toml" <<TOML
@@ -233,6 +235,7 @@ show_end() {
     kill "$server"
     wait "$server" 2>/dev/null || true
     server=''
+    check "programs" 0 "$(pgrep -cf -- "$work" || true)"
     check "processes" 0 "$(grep -lsE "$tag-" /proc/[0-9]*/cgroup 2>/dev/null | wc -l)"
     check "shims" 0 "$(pgrep -cf "containerd-shim-skiff-v1.*$tag-" || true)"
     check "mounts" 0 "$(grep -c "$work" /proc/self/mountinfo || true)"
