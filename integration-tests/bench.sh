@@ -69,7 +69,7 @@ compare() {
 # On a tmpfs too, and of a short name: names of sockets lie below it (unix(7): 107 bytes). With the cgroups as the host has
 # them, since limits are set here, and a hybrid host has their controllers on v1. In a mount namespace of its own.
 main_job() {
-    unshare --mount --propagation private sh -c 'mount -t tmpfs -o mode=1777 bench /tmp && exec "$0"' "$release/bench-device"
+    unshare --mount --propagation private --pid --fork --kill-child --mount-proc sh -c 'mount -t tmpfs -o mode=1777 bench /tmp && exec "$0"' "$release/bench-device"
 }
 
 # The bundle comes from the benchmark itself, so that the profile shows the very run that is measured.
