@@ -200,16 +200,25 @@ impl Device {
 
     /// Waits until `question` is true of an instance, and gives it.
     pub fn until(&self, service: &str, what: &str, question: impl Fn(&Value) -> bool) -> Value {
-        let mut last = None;
+        self.poll(
+            &format!("{service} {what}"),
+            || self.instance(service, 0),
+            |instance| instance.as_ref().is_some_and(&question),
+        )
+        .expect("it answered the question")
+    }
+
+    /// Looks until `question` is true of what is seen; what was seen last is told where it never is.
+    fn poll<T: std::fmt::Debug>(&self, what: &str, look: impl Fn() -> T, question: impl Fn(&T) -> bool) -> T {
         let deadline = Instant::now() + patience();
-        while Instant::now() < deadline {
-            last = self.instance(service, 0);
-            if let Some(instance) = last.as_ref().filter(|instance| question(instance)) {
-                return instance.clone();
+        loop {
+            let seen = look();
+            if question(&seen) {
+                return seen;
             }
+            assert!(Instant::now() < deadline, "never: {what}: {seen:#?}\n{}", self.ctl(&["why"]).stdout);
             std::thread::sleep(Duration::from_millis(20));
         }
-        panic!("{service} never {what}: {last:#?}\n{}", self.ctl(&["why"]).stdout);
     }
 
     /// Waits until an instance runs, and gives its process id.
@@ -226,15 +235,7 @@ impl Device {
 
     /// Waits until `question` is true of the device's own status.
     pub fn until_status(&self, what: &str, question: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + patience();
-        loop {
-            let status = self.status();
-            if question(&status) {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "never {what}: {status:#}\n{}", self.ctl(&["why"]).stdout);
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.poll(what, || self.status(), question)
     }
 
     /// What is left on the machine of this device: processes, cgroups, mounts.
