@@ -5,6 +5,7 @@
 //!   Host::detect ──> locate ──> Location (kept in state.json)
 //!         └────────> plan   ──> Plan     (ordered writes, device program)
 //!   vacant(location) -> [state written] -> create(location, plan) -> join -> apply, apply_devices, apply_memory
+//!                                          adopt: the same where systemd made them (room `systemd`)
 //!   update(location, resources): plan, then write, or set back
 //!   kill(location) -> remove(location)                        (needs nothing but the location)
 //! ```
@@ -25,8 +26,8 @@ mod plan;
 mod remove;
 mod update;
 
-pub use create::{Cgroup, create, open, vacant};
-pub use devices::{Access, DeviceKind, Rule};
+pub use create::{Cgroup, adopt, create, open, vacant};
+pub use devices::{Access, DeviceKind, Rule, allowed};
 pub use error::Error;
 pub use freeze::{freeze, is_frozen, let_die, thaw};
 pub use host::{Hierarchy, Host, Kind};
@@ -35,4 +36,4 @@ pub use location::{Dir, Location, OwnCgroups, find, locate};
 pub use oom::oom_kills;
 pub use plan::{Absent, DeviceControl, DevicePlan, Place, Plan, Write, plan};
 pub use remove::remove;
-pub use update::update;
+pub use update::{Keeper, update};

@@ -35,6 +35,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod dbus;
 pub mod foreground;
 pub mod hooks;
 pub mod init;
@@ -47,4 +48,5 @@ pub mod state;
 pub mod sync;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod systemd;
 pub mod terminal;

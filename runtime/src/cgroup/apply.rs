@@ -29,7 +29,7 @@ impl Cgroup {
         match self.join(pid, into_v2) {
             Err(Error::Join { source, path, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
                 let refused = |source, path| Error::Join { pid, path, source };
-                let Some(inner) = self.below(init) else { return Err(refused(source, path)) };
+                let Some(inner) = self.inner(init) else { return Err(refused(source, path)) };
                 let path = inner.join("cgroup.procs");
                 write_file(&path, &pid.to_string()).map_err(|source| refused(source, path))?;
                 // Those of version 1 that came after it.
@@ -39,8 +39,14 @@ impl Cgroup {
         }
     }
 
+    /// Where below the container's own cgroup process `init` is, as `/a/b`, if it is not in that itself.
+    pub fn below(&self, init: i32) -> Option<String> {
+        let (inner, dir) = (self.inner(init)?, self.location.v2()?);
+        Some(format!("/{}", inner.strip_prefix(&dir.path).ok()?.display()))
+    }
+
     /// The cgroup of process `init` in the unified hierarchy, if it is below the container's.
-    fn below(&self, init: i32) -> Option<PathBuf> {
+    fn inner(&self, init: i32) -> Option<PathBuf> {
         let dir = self.location.v2()?;
         let text = fs::read_to_string(format!("/proc/{init}/cgroup")).ok()?;
         let place = text.lines().find_map(|line| line.strip_prefix("0::/"))?;

@@ -66,6 +66,33 @@ pub fn create(location: &Location, plan: &Plan) -> Result<Cgroup, Error> {
     }
 }
 
+/// Opens the cgroups that systemd has made for a container and put its first process into, hands down what systemd does
+/// not know of, and makes those in hierarchies of v1 that it does not use.
+pub fn adopt(location: &Location, plan: &Plan) -> Result<Cgroup, Error> {
+    let mut cgroup = Cgroup { location: location.clone(), v2: None, made: Vec::new() };
+    match location.dirs.iter().try_for_each(|dir| adopt_dir(&mut cgroup, dir, plan)) {
+        Ok(()) => Ok(cgroup),
+        Err(error) => {
+            cgroup.discard();
+            Err(error)
+        }
+    }
+}
+
+fn adopt_dir(cgroup: &mut Cgroup, dir: &Dir, plan: &Plan) -> Result<(), Error> {
+    dir.check()?;
+    match dir.kind {
+        Kind::V2 => {
+            cgroup.v2 = Some(open_dir(&dir.path)?);
+            hand_down(dir, plan)
+        }
+        Kind::V1(_) => {
+            make(&dir.mount, &dir.path, &mut cgroup.made)?;
+            if dir.kind.has_v1("cpuset") { inherit_cpuset(&dir.mount, &dir.path) } else { Ok(()) }
+        }
+    }
+}
+
 /// Opens the cgroups of an existing container, for a further process.
 pub fn open(location: &Location) -> Result<Cgroup, Error> {
     location.dirs.iter().try_for_each(Dir::check)?;

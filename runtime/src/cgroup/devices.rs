@@ -91,6 +91,33 @@ pub(super) fn rules(devices: Option<&[LinuxDeviceCgroup]>) -> Result<Vec<Rule>, 
     Ok(rules)
 }
 
+/// The rules as a list of what is allowed, in systemd's words (`DeviceAllow=` of systemd.resource-control(5)): path or
+/// group, and letters. `None` where they are not such a list, or more than systemd can say.
+pub fn allowed(devices: Option<&[LinuxDeviceCgroup]>) -> Result<Option<Vec<(String, String)>>, Error> {
+    let rules = rules(devices)?;
+    // The list of v1 is a default and exceptions from it. What is refused there may well be a program of v2.
+    let Ok(lines) = list(&rules) else { return Ok(None) };
+    let mut lines = lines.into_iter();
+    match lines.next() {
+        Some(("devices.deny", _)) => Ok(lines.map(|(_, line)| systemds_words(&line)).collect()),
+        _ => Ok(None),
+    }
+}
+
+/// From `c 1:3 rwm`, `c 136:* rwm` or `b *:* m`.
+fn systemds_words(line: &str) -> Option<(String, String)> {
+    let mut words = line.split(' ');
+    let (kind, numbers, access) = (words.next()?, words.next()?, words.next()?);
+    let kind = if kind == "b" { "block" } else { "char" };
+    let path = match numbers.split_once(':')? {
+        ("*", "*") => format!("{kind}-*"),
+        ("*", _) => return None,
+        (major, "*") => format!("{kind}-{major}"),
+        (major, minor) => format!("/dev/{kind}/{major}:{minor}"),
+    };
+    Some((path, access.to_owned()))
+}
+
 /// Says which field is wrong, and why.
 fn parse(device: &LinuxDeviceCgroup) -> Result<Rule, (&'static str, &'static str)> {
     let kind = match device.typ() {

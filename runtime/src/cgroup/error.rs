@@ -65,6 +65,19 @@ pub enum Error {
         /// The controller, as the kernel calls it.
         controller: String,
     },
+    /// A property needs a controller that a user's systemd manager has not been given.
+    #[error(
+        "`{property}` needs the cgroup controller `{controller}`, which is not delegated to this user (`{path}` does not \
+         name it); have it delegated by `Delegate=cpu cpuset io memory pids` in a drop-in of `user@.service`"
+    )]
+    NotDelegated {
+        /// The JSON property.
+        property: String,
+        /// The controller, as the kernel calls it.
+        controller: String,
+        /// The file with what is delegated.
+        path: PathBuf,
+    },
     /// A property asks for a limit although cgroups are switched off.
     #[error("`{property}` cannot be enforced with --cgroup-manager=disabled; remove it or use cgroupfs")]
     Disabled {
@@ -257,6 +270,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel took new limits, and who keeps them did not; they are set back.
+    #[error("the limits cannot be kept")]
+    NotKept(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A recorded directory is not below its hierarchy's mount point: the state file is not ours or damaged.
     #[error("the recorded cgroup `{path}` is not below `{mount}`; nothing is done to it")]
     Foreign {

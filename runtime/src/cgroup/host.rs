@@ -63,6 +63,8 @@ pub struct Host {
     pub v2_controllers: Vec<String>,
     /// No cgroup is to be used at all (`--cgroup-manager=disabled`).
     pub disabled: bool,
+    /// The file that says what a user has been given of v2, if less than everything counts.
+    pub delegated: Option<PathBuf>,
 }
 
 impl Host {
@@ -97,6 +99,25 @@ impl Host {
     /// A host on which no cgroup is touched.
     pub fn disabled() -> Host {
         Host { disabled: true, ..Host::default() }
+    }
+
+    /// Takes the controllers of v2 to be those that cgroup `below` (from the root of the hierarchy on) has been given.
+    pub fn delegated(mut self, below: &Path) -> Result<Host, Error> {
+        if let (Some(v2), false) = (self.v2(), self.v2_controllers.is_empty()) {
+            let path = v2.mount.join(below.strip_prefix("/").unwrap_or(below)).join("cgroup.controllers");
+            self.v2_controllers = read(&path)?.split_whitespace().map(str::to_owned).collect();
+            self.delegated = Some(path);
+        }
+        Ok(self)
+    }
+
+    /// Why `controller` cannot be had for `property`, by the names of the versions that this host has.
+    pub(super) fn lacks(&self, property: &str, controller: &str) -> Error {
+        let (property, controller) = (property.to_owned(), controller.to_owned());
+        match self.delegated.clone() {
+            Some(path) => Error::NotDelegated { property, controller, path },
+            None => Error::NoController { property, controller },
+        }
     }
 
     /// The unified hierarchy, if it is mounted.

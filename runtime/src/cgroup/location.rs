@@ -41,6 +41,12 @@ impl Location {
         self.dirs.iter().find(|dir| dir.kind == Kind::V2)
     }
 
+    /// What systemd calls this place: the path from the root of the hierarchy by which it knows its units.
+    pub fn control_group(&self) -> Option<PathBuf> {
+        let dir = self.v2().or_else(|| self.v1("name=systemd"))?;
+        dir.path.strip_prefix(&dir.mount).ok().map(|path| Path::new("/").join(path))
+    }
+
     /// The directory in the v1 hierarchy of `controller`.
     pub fn v1(&self, controller: &str) -> Option<&Dir> {
         self.dirs.iter().find(|dir| dir.kind.has_v1(controller))
@@ -114,7 +120,10 @@ fn below(wanted: &Path) -> Result<PathBuf, Error> {
     let refuse = |reason| Err(Error::BadPath { path: wanted.into(), reason });
     let text = wanted.to_string_lossy();
     if !wanted.is_absolute() && text.matches(':').count() == 2 {
-        return refuse("this is the form `slice:prefix:name` of the systemd driver; give a path such as `/skiff/name`");
+        return refuse(
+            "this is the form `slice:prefix:name` of the systemd driver; give a path such as `/skiff/name`, or \
+                       --systemd-cgroup",
+        );
     }
     if text.contains(['\n', '\0']) {
         return refuse("a cgroup's name holds neither newline nor NUL");

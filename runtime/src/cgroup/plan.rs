@@ -174,7 +174,7 @@ impl Sink<'_> {
         }
         if !self.host.has_v2(v2) {
             let controller = if self.host.v2().is_some() { v2 } else { v1 };
-            return Err(Error::NoController { property: property.into(), controller: controller.into() });
+            return Err(self.host.lacks(property, controller));
         }
         self.enable(v2);
         Ok(Place::V2)

@@ -6,7 +6,7 @@ mod undo;
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 
@@ -19,11 +19,22 @@ use super::{
 };
 use observed::Observed;
 
+/// Who else keeps the limits, and is told of them once the kernel has taken them.
+pub type Keeper<'a> = &'a mut dyn FnMut(&Plan) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
 /// Changes the limits that `resources` names, and no others. Its device rules are not looked at. After an error all is
-/// as it was before, unless it is [`Error::NotSetBack`].
-pub fn update(location: &Location, resources: &LinuxResources) -> Result<(), Error> {
+/// as it was before, unless it is [`Error::NotSetBack`]. `delegated` is the cgroup from which on a user has a say.
+pub fn update(
+    location: &Location,
+    resources: &LinuxResources,
+    delegated: Option<&Path>,
+    keeper: Option<Keeper<'_>>,
+) -> Result<(), Error> {
     let cgroup = open(location)?;
-    let host = Host::of(location, Some(resources))?;
+    let mut host = Host::of(location, Some(resources))?;
+    if let Some(below) = delegated {
+        host = host.delegated(below)?;
+    }
     let observed = Observed::read(location);
     let plan = decide(resources, &observed, &host)?;
     if let Some(dir) = location.v2() {
@@ -34,7 +45,11 @@ pub fn update(location: &Location, resources: &LinuxResources) -> Result<(), Err
     let (last, first): (Vec<&Write>, Vec<&Write>) = plan.writes.iter().partition(|write| write.controller == "cpuset");
     let writes = first.into_iter().chain(&plan.memory).chain(last);
     let steps = writes.filter_map(|write| step(&cgroup, write).transpose());
-    perform(&steps.collect::<Result<Vec<_>, Error>>()?)
+    let notes = perform(&steps.collect::<Result<Vec<_>, Error>>()?)?;
+    match keeper.map_or(Ok(()), |keep| keep(&plan)) {
+        Ok(()) => Ok(()),
+        Err(source) => Err(set_back(&notes, Error::NotKept(source))),
+    }
 }
 
 /// What is to be written, in an order that the kernel accepts.
@@ -105,7 +120,8 @@ fn effective(step: &Step<'_>) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-fn perform(steps: &[Step<'_>]) -> Result<(), Error> {
+/// Gives what it takes to undo it all.
+fn perform(steps: &[Step<'_>]) -> Result<Vec<Note>, Error> {
     let mut notes = Vec::new();
     for step in steps {
         let before = fs::read_to_string(&step.path).ok();
@@ -125,7 +141,7 @@ fn perform(steps: &[Step<'_>]) -> Result<(), Error> {
             return Err(set_back(&notes, failure));
         }
     }
-    Ok(())
+    Ok(notes)
 }
 
 /// Most files take one line a write, and raw keys may have several.

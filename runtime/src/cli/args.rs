@@ -5,6 +5,7 @@ mod exec;
 mod update;
 mod usage;
 
+use crate::container::plans::Driver;
 use crate::log::Format;
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
@@ -25,18 +26,8 @@ pub(super) struct Global {
     pub(super) log_format: Format,
     /// `--debug`
     pub(super) debug: bool,
-    /// `--cgroup-manager`
-    pub(super) cgroups: CgroupManager,
-}
-
-/// `--cgroup-manager`, crun's flag; `--systemd-cgroup`, runc's, is the same as `systemd`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum CgroupManager {
-    /// Through the cgroup file systems.
-    #[default]
-    Cgroupfs,
-    /// No cgroup at all.
-    Disabled,
+    /// `--cgroup-manager`, crun's flag; `--systemd-cgroup`, runc's, is the same as `systemd`.
+    pub(super) cgroups: Driver,
 }
 
 /// `create` and `run`.
@@ -233,7 +224,7 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Parsed, Err
             Some(Arg::Long("log-format")) => global.log_format = log_format(&parser.value()?.string()?)?,
             Some(Arg::Long("debug")) => global.debug = true,
             Some(Arg::Long("cgroup-manager")) => global.cgroups = cgroup_manager(&parser.value()?.string()?)?,
-            Some(Arg::Long("systemd-cgroup")) => global.cgroups = cgroup_manager("systemd")?,
+            Some(Arg::Long("systemd-cgroup")) => global.cgroups = Driver::Systemd,
             Some(Arg::Long("help") | Arg::Short('h')) => break None,
             Some(Arg::Long("version") | Arg::Short('v')) => return Ok(Parsed { global, command: Command::Version }),
             Some(Arg::Value(verb)) => break Some(verb.string()?),
@@ -414,15 +405,15 @@ fn list_format(value: &str) -> Result<ListFormat, Error> {
     }
 }
 
-fn cgroup_manager(value: &str) -> Result<CgroupManager, Error> {
+fn cgroup_manager(value: &str) -> Result<Driver, Error> {
     match value {
-        "cgroupfs" => Ok(CgroupManager::Cgroupfs),
-        "disabled" => Ok(CgroupManager::Disabled),
-        "systemd" => Err(Error::Refused { verb: "--cgroup-manager systemd".into(), reason: NOT_YET }),
+        "cgroupfs" => Ok(Driver::Cgroupfs),
+        "systemd" => Ok(Driver::Systemd),
+        "disabled" => Ok(Driver::Disabled),
         other => Err(Error::Value {
             flag: "--cgroup-manager",
             value: other.to_owned(),
-            hint: "use `cgroupfs` or `disabled`",
+            hint: "use `cgroupfs`, `systemd` or `disabled`",
         }),
     }
 }

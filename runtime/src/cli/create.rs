@@ -1,6 +1,6 @@
 //! `skiff create`: the container is made, its program waits for `start`.
 
-use super::args::{CgroupManager, Global, Make};
+use super::args::{Global, Make};
 use super::{ExitWith, state_root};
 use crate::config::Bundle;
 use crate::container::create as make;
@@ -28,7 +28,7 @@ pub(super) fn request(global: &Global, options: &Make, begin: Begin) -> anyhow::
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
         listen,
-        no_cgroup: global.cgroups == CgroupManager::Disabled,
+        cgroups: global.cgroups,
         begin,
     })
 }

@@ -28,7 +28,7 @@ fn document() -> Value {
         "linux": {
             "namespaces": Kind::ALL.map(Kind::word),
             "capabilities": capabilities,
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "seccomp": { "enabled": false },
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
@@ -38,7 +38,8 @@ fn document() -> Value {
             "netDevices": { "enabled": false },
         },
         "annotations": { "io.skiff.version": env!("CARGO_PKG_VERSION") },
-        "potentiallyUnsafeConfigAnnotations": [],
+        // With the systemd driver they change the unit in any way that systemd knows.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     })
 }
 

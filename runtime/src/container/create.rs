@@ -1,7 +1,7 @@
 //! Making a container: the parent's side of the conversation with `init`. What was made is unmade when it fails.
 
 use super::kill::{is_child, reap};
-use super::plans::{Begin, Plans, Request, decide};
+use super::plans::{Begin, Driver, Plans, Request, decide};
 use super::start::listen;
 use super::{maps, pid_file, plans, undo, view};
 use crate::cgroup::{self, Cgroup};
@@ -12,6 +12,7 @@ use crate::state::{self, Entry, Lock, Phase, Record, Store};
 use crate::sync::{self, Channel, Message};
 use crate::sys::clone::{self as sys_clone, Side};
 use crate::sys::self_exe::Shield;
+use crate::systemd::{self, Manager, Scope};
 use crate::{hooks, init, log, process, rootfs, sys, terminal};
 use rustix::fs::{CWD, Mode, OFlags};
 use skiff_contract::status::Status;
@@ -35,6 +36,9 @@ pub enum Error {
     /// See [`cgroup::Error`].
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// See [`systemd::Error`].
+    #[error(transparent)]
+    Systemd(#[from] systemd::Error),
     /// See [`rootfs::Error`].
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
@@ -176,7 +180,8 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     let shield = sys::self_exe::protect()?;
     log::debug(|| format!("binary kept from the container by {:?}", shield.protection()));
     let loaded = config::load(&request.bundle)?;
-    let (plans, warnings) = decide(request, &loaded)?;
+    let manager = (request.cgroups == Driver::Systemd).then(Manager::connect).transpose()?;
+    let (plans, warnings) = decide(request, &loaded, manager.as_ref())?;
     for warning in warnings {
         log::warn(&warning);
     }
@@ -187,7 +192,7 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     let boot_id = state::boot_id().map_err(|source| Error::Step { operation: "read the id of this boot", source })?;
     let (entry, lock) = Store::open_or_make(store_root)?.claim(&request.id)?;
     let mut record = first_record(request, &loaded.spec, &plans, boot_id);
-    match make(&entry, &lock, &mut record, (request, &plans), shield) {
+    match make(&entry, &lock, &mut record, (request, &plans), (shield, manager)) {
         Ok((ours, pid, master)) => {
             let pid_file = request.pid_file.clone();
             Ok(Made { entry, record, ours, pid_file, pid, master, lock })
@@ -218,6 +223,7 @@ fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans
         phase: Phase::Creating,
         init: None,
         cgroup: plans.cgroup.0.clone(),
+        unit: plans.scope.as_ref().map(|scope| scope.unit.clone()),
         interior: Some(interior(request, spec, plans)),
         poststart: plans.poststart.clone(),
         // Kept only once hooks of the creation have run: what was never set up need not be torn down.
@@ -253,11 +259,11 @@ fn make(
     lock: &Lock,
     record: &mut Record,
     (request, plans): (&Request, &Plans),
-    shield: Shield,
+    (shield, manager): (Shield, Option<Manager>),
 ) -> Result<(Ours, i32, Option<OwnedFd>), Box<Failure>> {
     // Written first, so that whatever a killed maker leaves can be found by it.
     entry.save(record).map_err(Error::from)?;
-    let (mut kit, ours) = equip(entry, record, (request, plans), shield)?;
+    let (mut kit, ours) = equip(entry, record, (request, plans), (shield, manager))?;
     let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
     let side = sys_clone::clone(sys_clone::Request { flags, cgroup: ours.cgroup.v2_dir(), sibling: false });
     let (pid, in_cgroup) = match side {
@@ -297,6 +303,8 @@ struct Ours {
     cgroup: Cgroup,
     channel: Channel,
     pidfd_socket: Option<OwnedFd>,
+    /// The connection to systemd, if it makes the cgroup.
+    manager: Option<Manager>,
     /// Kept until the container is let go: closing the mount behind it waits for the kernel.
     shield: Shield,
 }
@@ -313,7 +321,7 @@ fn equip<'a>(
     entry: &Entry,
     record: &Record,
     (request, plans): (&'a Request, &'a Plans),
-    shield: Shield,
+    (shield, manager): (Shield, Option<Manager>),
 ) -> Result<(init::Kit<'a>, Ours), Error> {
     let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
     let root = rustix::process::geteuid().is_root();
@@ -330,9 +338,14 @@ fn equip<'a>(
     };
     let namespaces = open_namespaces(plans)?;
     let (location, plan) = &plans.cgroup;
-    let cgroup = make_cgroup(location, plan, root)?;
+    let cgroup = match manager {
+        // It is there once the first process is.
+        Some(_) => cgroup::create(&cgroup::Location::default(), plan)?,
+        None => make_cgroup(location, plan, root)?,
+    };
     let wait_first = plans.namespaces.makes(Kind::User)
         || plans.process.in_user_namespace()
+        || manager.is_some()
         || location.dirs.iter().any(|dir| dir.kind != cgroup::Kind::V2);
     let kit = init::Kit {
         plans,
@@ -347,7 +360,7 @@ fn equip<'a>(
         document: record.document(Status::Creating),
         bundle: &request.bundle,
     };
-    Ok((kit, Ours { cgroup, channel, pidfd_socket, shield }))
+    Ok((kit, Ours { cgroup, channel, pidfd_socket, manager, shield }))
 }
 
 /// A user who is not root has usually no part of the cgroup tree to call their own. Without limits to enforce that is no
@@ -385,7 +398,10 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn accompany(&mut self, in_cgroup: bool, wait_first: bool) -> Result<(), Error> {
-        self.ours.cgroup.join(self.child, !in_cgroup)?;
+        match &self.plans.scope {
+            Some(scope) => self.enter_scope(scope)?,
+            None => self.ours.cgroup.join(self.child, !in_cgroup)?,
+        }
         if self.plans.namespaces.hop.is_none() && self.plans.namespaces.makes(Kind::User) {
             maps::write(self.child, &self.plans.namespaces)?;
         }
@@ -403,6 +419,18 @@ impl Maker<'_> {
         self.listen_until_ready()?;
         log::debug(|| format!("process {} is ready", self.child));
         self.finish()
+    }
+
+    /// systemd makes the cgroup around the first process. Everything in it is ours from then on.
+    fn enter_scope(&mut self, scope: &Scope) -> Result<(), Error> {
+        if let Some(manager) = &mut self.ours.manager {
+            manager.start(scope, self.child)?;
+            log::debug(|| format!("process {} is in unit `{}`", self.child, scope.unit.name));
+        }
+        let (location, plan) = &self.plans.cgroup;
+        self.ours.cgroup = cgroup::adopt(location, plan)?;
+        // Into those hierarchies of version 1 that systemd does not use.
+        Ok(self.ours.cgroup.join(self.child, false)?)
     }
 
     fn set_from_outside(&self) -> Result<(), Error> {
@@ -477,6 +505,10 @@ impl Maker<'_> {
     fn finish(&mut self) -> Result<(), Error> {
         self.ours.cgroup.apply_devices(&self.plans.cgroup.1)?;
         self.ours.cgroup.apply_memory(&self.plans.cgroup.1)?;
+        // Not needed any more after this: a foreground `run` may last.
+        if let (Some(mut manager), Some(scope)) = (self.ours.manager.take(), &self.plans.scope) {
+            manager.set(&scope.unit, &scope.memory)?;
+        }
         self.record.poststop.clone_from(&self.plans.poststop);
         self.record.init = Some(self.identify()?);
         self.record.phase = Phase::Made;

@@ -4,7 +4,7 @@ use super::kill::kill_and_wait;
 use super::lock::wait_for;
 use super::observe::{Seen, look};
 use crate::state::{self, Entry, Lock, Record};
-use crate::{cgroup, log};
+use crate::{cgroup, log, systemd};
 use skiff_contract::status::Status;
 use std::io;
 use std::time::Duration;
@@ -120,11 +120,23 @@ pub(super) fn destroy(entry: &Entry, record: &Record) -> Result<(), Error> {
     }
     // With the state on a disk, what the record names after a reboot is gone, or was made by somebody else.
     if state::boot_id().is_ok_and(|boot_id| boot_id == record.boot_id) {
-        let removed = cgroup::kill(&record.cgroup, libc::SIGKILL).and_then(|()| cgroup::remove(&record.cgroup));
+        let removed = cgroup::kill(&record.cgroup, libc::SIGKILL).and_then(|()| {
+            stop_unit(record);
+            cgroup::remove(&record.cgroup)
+        });
         removed.map_err(|source| Error::Cgroup { id: id(), source })?;
     }
     poststop(record);
     Ok(entry.remove()?)
+}
+
+/// A unit whose processes are gone ends by itself, a little later. A systemd that cannot be reached is no reason to keep
+/// the container.
+fn stop_unit(record: &Record) {
+    let Some(unit) = &record.unit else { return };
+    if let Err(error) = systemd::stop(unit, &record.cgroup) {
+        log::warn(&format!("container `{}`: {:#}", record.id, anyhow::Error::from(error)));
+    }
 }
 
 /// Removes a container whose program has ended in our sight; another command may have been faster.

@@ -16,6 +16,7 @@ use crate::state::{self, Entry, Identity, Interior, Record};
 use crate::sync::{self, Channel, Message};
 use crate::sys::clone::{self as sys_clone, Side};
 use crate::sys::self_exe::{self, Shield};
+use crate::systemd::{self, Manager};
 use crate::{config, foreground, log, process, sys, terminal};
 use oci_spec::runtime::Process;
 use rustix::process::Pid;
@@ -74,6 +75,9 @@ pub enum Error {
     /// See [`cgroup::Error`].
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// See [`systemd::Error`].
+    #[error(transparent)]
+    Systemd(#[from] systemd::Error),
     /// See [`self_exe::Error`].
     #[error(transparent)]
     SelfExe(#[from] self_exe::Error),
@@ -278,7 +282,16 @@ impl Waiting<'_> {
         pidfd_socket: Option<OwnedFd>,
     ) -> Result<(), Error> {
         let entrant = self.entrant.unwrap_or_default();
-        cgroup.join_beside(entrant, !in_cgroup, plans.init)?;
+        match (cgroup.join_beside(entrant, !in_cgroup, plans.init), &self.record.unit) {
+            // A user may not take a process out of where they are. systemd may, if both ends are theirs.
+            (Err(cgroup::Error::Join { source, .. }), Some(unit))
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                let below = cgroup.below(plans.init).unwrap_or_default();
+                Manager::of(unit)?.attach(unit, &below, entrant)?;
+            }
+            (joined, _) => joined?,
+        }
         if let (true, Some(pid)) = (plans.process.in_user_namespace(), Pid::from_raw(entrant)) {
             process::from_outside(&plans.process, pid)?;
         }

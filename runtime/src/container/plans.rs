@@ -4,6 +4,7 @@
 use crate::cgroup::{self, Location};
 use crate::config::{Bundle, Loaded};
 use crate::namespaces::{self, Kind};
+use crate::systemd::{self, Manager, Scope, Unit};
 use crate::{hooks, process, rootfs, terminal};
 use oci_spec::runtime::{Hook, LinuxIdMapping, Mount, Spec};
 use skiff_contract::id::ContainerId;
@@ -29,10 +30,22 @@ pub struct Request {
     pub preserve_fds: u32,
     /// Descriptors of socket activation in our own environment (sd_listen_fds(3)).
     pub listen: Option<process::Listen>,
-    /// No cgroup at all (`--cgroup-manager=disabled`).
-    pub no_cgroup: bool,
+    /// Who makes the cgroup.
+    pub cgroups: Driver,
     /// Who starts the program.
     pub begin: Begin,
+}
+
+/// Who makes the cgroup (`--cgroup-manager`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// We, through the cgroup file systems.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a transient scope.
+    Systemd,
+    /// Nobody: there is none.
+    Disabled,
 }
 
 /// Who starts the program, and who holds its terminal.
@@ -52,6 +65,8 @@ pub struct Plans {
     pub namespaces: namespaces::Plan,
     /// Where the cgroups are, nowhere when they are disabled, and what is written to them.
     pub cgroup: (Location, cgroup::Plan),
+    /// The unit of systemd that makes them.
+    pub scope: Option<Scope>,
     /// The user of the host to whom the cgroup of version 2 is given, where the program may write to it.
     pub cgroup_owner: Option<u32>,
     /// Mounts, devices, masks.
@@ -101,6 +116,9 @@ pub enum Error {
     /// See [`cgroup::Error`].
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// See [`systemd::Error`].
+    #[error(transparent)]
+    Systemd(#[from] systemd::Error),
     /// See [`rootfs::Error`].
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
@@ -128,11 +146,12 @@ pub enum Error {
     Capabilities(#[source] std::io::Error),
 }
 
-/// Makes every decision, and says what the specification wants warned about.
+/// Makes every decision, and says what the specification wants warned about. `manager` is who makes the cgroup, if that
+/// is systemd.
 ///
 /// # Errors
 /// See [`Error`]; each names the member of `config.json` or the flag.
-pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>), Error> {
+pub fn decide(request: &Request, loaded: &Loaded, manager: Option<&Manager>) -> Result<(Plans, Vec<String>), Error> {
     let spec = &loaded.spec;
     let namespaces = namespaces::plan(spec)?;
     if !rustix::process::geteuid().is_root() && !namespaces.has(Kind::User) {
@@ -144,10 +163,17 @@ pub fn decide(request: &Request, loaded: &Loaded) -> Result<(Plans, Vec<String>)
     let (process, mut warnings) = plan_process(request, spec, &namespaces)?;
     warnings.splice(0..0, loaded.warnings.iter().cloned());
     let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
-    let cgroup = plan_cgroup(request, spec)?;
+    let (cgroup, scope) = match manager {
+        Some(manager) => {
+            let (location, plan, scope) = plan_scope(request, spec, manager)?;
+            ((location, plan), Some(scope))
+        }
+        None => (plan_cgroup(request, spec)?, None),
+    };
     let plans = Plans {
         cgroup_owner: cgroup_owner(spec, &namespaces, &cgroup.0),
         cgroup,
+        scope,
         rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces)?)?,
         process,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
@@ -198,14 +224,50 @@ fn plan_process(
 fn plan_cgroup(request: &Request, spec: &Spec) -> Result<(Location, cgroup::Plan), Error> {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let host = if request.no_cgroup { cgroup::Host::disabled() } else { cgroup::Host::detect(resources)? };
+    let host = match request.cgroups {
+        Driver::Disabled => cgroup::Host::disabled(),
+        Driver::Cgroupfs | Driver::Systemd => cgroup::Host::detect(resources)?,
+    };
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let location = cgroup::find(&host, path, request.id.as_str())?;
-    // A user who is not root may make no device rules, and no device nodes for them to be about.
-    let root = rustix::process::geteuid().is_root();
-    let control = if root { cgroup::DeviceControl::Enforce } else { cgroup::DeviceControl::Skip };
-    let plan = cgroup::plan(resources, &host, control)?;
+    let plan = cgroup::plan(resources, &host, device_control())?;
     Ok((location, plan))
+}
+
+/// A user who is not root may make no device rules, and no device nodes for them to be about.
+fn device_control() -> cgroup::DeviceControl {
+    let root = rustix::process::geteuid().is_root();
+    if root { cgroup::DeviceControl::Enforce } else { cgroup::DeviceControl::Skip }
+}
+
+/// The same with the unit that systemd is to make: its place follows from its name.
+fn plan_scope(request: &Request, spec: &Spec, manager: &Manager) -> Result<(Location, cgroup::Plan, Scope), Error> {
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let (id, version, user) = (request.id.as_str(), manager.version(), manager.user());
+    let place = systemd::place(linux.and_then(|linux| linux.cgroups_path().as_deref()), id, user.is_some())?;
+    let mut host = cgroup::Host::detect(resources)?;
+    if user.is_some() {
+        if host.hierarchies.iter().any(|hierarchy| hierarchy.kind != cgroup::Kind::V2) {
+            return Err(systemd::Error::UserWithoutUnified.into());
+        }
+        host = host.delegated(manager.control_group())?;
+    }
+    let path = manager.control_group().join(place.path());
+    let location = cgroup::find(&host, Some(&path), id)?;
+    let control = if user.is_some() { cgroup::DeviceControl::Skip } else { device_control() };
+    let plan = cgroup::plan(resources, &host, control)?;
+    let devices = match plan.devices {
+        cgroup::DevicePlan::Unlimited => None,
+        _ => cgroup::allowed(resources.and_then(|resources| resources.devices().as_deref()))?,
+    };
+    let mut properties = systemd::basic(id, &place, &location);
+    properties.extend(systemd::devices(devices));
+    properties.extend(systemd::limits(&plan.writes, version));
+    properties.extend(systemd::annotated(spec.annotations().iter().flatten())?);
+    let memory = systemd::limits(&plan.memory, version);
+    let scope = Scope { unit: Unit { name: place.unit, user }, properties, memory };
+    Ok((location, plan, scope))
 }
 
 /// Whose the cgroup is to be: of the program's user, when it has a cgroup namespace, version 2 alone, and a mount of it

@@ -4,7 +4,8 @@ use super::lock::wait_for;
 use super::observe::{NotRunning, look};
 use crate::cgroup;
 use crate::log;
-use crate::state::{self, Entry};
+use crate::state::{self, Entry, Record};
+use crate::systemd::{self, Manager};
 use oci_spec::runtime::LinuxResources;
 use skiff_contract::status::Status;
 
@@ -49,7 +50,7 @@ pub fn update(entry: &Entry, resources: &LinuxResources) -> Result<(), Error> {
     if !matches!(seen.status, Status::Created | Status::Running | Status::Paused) {
         return Err(NotRunning { id: id(), status: seen.status }.into());
     }
-    cgroup::update(&seen.record.cgroup, resources).map_err(|source| match source {
+    change(&seen.record, resources).map_err(|source| match source {
         cgroup::Error::NotSetBack { .. } => Error::Mixed { id: id(), source },
         source => Error::Kept { id: id(), source },
     })?;
@@ -57,4 +58,17 @@ pub fn update(entry: &Entry, resources: &LinuxResources) -> Result<(), Error> {
         log::warn(&format!("container `{}` keeps its linux.resources.devices: `update` does not change them", id()));
     }
     Ok(())
+}
+
+/// systemd hears of what the kernel has taken, so that it does not put the old limits back.
+fn change(record: &Record, resources: &LinuxResources) -> Result<(), cgroup::Error> {
+    let location = &record.cgroup;
+    let Some(unit) = &record.unit else { return cgroup::update(location, resources, None, None) };
+    let delegated = location.control_group().filter(|_| unit.user.is_some());
+    let mut keep = |plan: &cgroup::Plan| {
+        let mut manager = Manager::of(unit)?;
+        let properties = systemd::limits(plan.writes.iter().chain(&plan.memory), manager.version());
+        Ok(manager.set(unit, &properties)?)
+    };
+    cgroup::update(location, resources, delegated.as_deref(), Some(&mut keep))
 }

@@ -3,6 +3,7 @@
 use super::Identity;
 use crate::cgroup::Location;
 use crate::namespaces::Kind;
+use crate::systemd::Unit;
 use oci_spec::runtime::{Hook, LinuxPersonality, Process};
 use serde::{Deserialize, Serialize};
 use skiff_contract::document::StateDocument;
@@ -62,6 +63,9 @@ pub struct Record {
     pub init: Option<Identity>,
     /// Where the container's cgroups are, for `kill` and `delete`; nowhere with `--cgroup-manager=disabled`.
     pub cgroup: Location,
+    /// The unit of systemd that has made them, with `--systemd-cgroup`. Absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// For `exec`. Absent in records of a version that had no `exec`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interior: Option<Interior>,
@@ -133,6 +137,7 @@ mod tests {
             phase,
             init: Some(Identity { pid: 5, start_time: 1, boot_id: "x".into() }),
             cgroup: Location::default(),
+            unit: None,
             interior: None,
             poststart: Vec::new(),
             poststop: Vec::new(),

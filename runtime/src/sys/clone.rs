@@ -56,11 +56,15 @@ struct CloneArgs {
 ///
 /// # Errors
 /// The kernel's, of the last of the calls that were tried: `clone3` into the cgroup; `clone3` (Linux 5.3 to 5.6 answer
-/// `EINVAL` or `E2BIG` to the cgroup, others cannot be born into but can be joined); `clone` (older ones answer `ENOSYS`, as do seccomp filters that know no better).
+/// `EINVAL` or `E2BIG` to the cgroup, others cannot be born into but can be joined, perhaps by somebody who may); `clone` (older ones answer `ENOSYS`, as do seccomp filters that know no better).
 pub fn clone(request: Request<'_>) -> io::Result<Side> {
     let plain = Request { cgroup: None, ..request };
     let outcome = match clone3(request) {
-        Err(Errno::INVAL | Errno::TOOBIG | Errno::BUSY | Errno::OPNOTSUPP) if request.cgroup.is_some() => clone3(plain),
+        Err(Errno::INVAL | Errno::TOOBIG | Errno::BUSY | Errno::OPNOTSUPP | Errno::ACCESS)
+            if request.cgroup.is_some() =>
+        {
+            clone3(plain)
+        }
         other => other,
     };
     match outcome {

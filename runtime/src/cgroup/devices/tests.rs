@@ -126,6 +126,26 @@ fn v1_gets_a_default_and_exceptions() {
 }
 
 #[test]
+fn systemd_is_told_a_list_or_nothing() {
+    let told = |json: &str| {
+        let devices: Vec<LinuxDeviceCgroup> = serde_json::from_str(json).unwrap();
+        let words = super::allowed(Some(&devices)).unwrap()?;
+        Some(words.iter().map(|(path, access)| format!("{path} {access}")).collect::<Vec<_>>().join(", "))
+    };
+    let usual = "char-* m, block-* m, /dev/char/1:3 rwm, /dev/char/1:5 rwm, /dev/char/1:7 rwm, /dev/char/1:8 rwm, \
+                 /dev/char/1:9 rwm, /dev/char/5:0 rwm, /dev/char/5:2 rwm, char-136 rwm";
+    assert_eq!(told(r#"[{"allow":false,"access":"rwm"}]"#).unwrap(), usual);
+    assert_eq!(told("[]").unwrap(), usual);
+    let disk = told(r#"[{"allow":true,"type":"b","major":8,"minor":0,"access":"r"}]"#).unwrap();
+    assert_eq!(disk, format!("/dev/block/8:0 r, {usual}"));
+    // Everything; every minor 5; a hole in what is allowed: systemd has no words for these.
+    assert_eq!(told(r#"[{"allow":true,"access":"rwm"}]"#), None);
+    assert_eq!(told(r#"[{"allow":true,"type":"c","minor":5,"access":"r"}]"#), None);
+    let hole = r#"[{"allow":true,"type":"c","major":9,"access":"r"},{"allow":false,"type":"c","major":9,"minor":1,"access":"r"}]"#;
+    assert_eq!(told(hole), None);
+}
+
+#[test]
 fn the_configuration_is_read_strictly() {
     let read = |json: &str| match rules(Some(&[serde_json::from_str(json).unwrap()])) {
         Ok(rules) => format!("{:?}", rules[0]),

@@ -8,7 +8,7 @@ fn host(v2: Option<&str>, v1: &[&str]) -> Host {
     let mut hierarchies: Vec<_> = v2.iter().map(|_| hierarchy(Kind::V2, "/c")).collect();
     hierarchies.extend(v1.iter().map(|word| hierarchy(Kind::V1(vec![(*word).into()]), "/d")));
     let v2_controllers = v2.unwrap_or("").split_whitespace().map(str::to_owned).collect();
-    Host { hierarchies, v2_controllers, disabled: false }
+    Host { hierarchies, v2_controllers, ..Host::default() }
 }
 
 fn v2() -> Host {

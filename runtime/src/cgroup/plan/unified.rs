@@ -24,7 +24,7 @@ pub(super) fn plan(unified: &HashMap<String, String>, sink: &mut Sink) -> Result
         let controller = controller(key, value, &property)?;
         if controller != "cgroup" {
             if !sink.host.has_v2(&controller) {
-                return Err(Error::NoController { property, controller });
+                return Err(sink.host.lacks(&property, &controller));
             }
             sink.enable(&controller);
         }

@@ -8,7 +8,7 @@ fn host(kind: Kind) -> Host {
     Host {
         hierarchies: vec![Hierarchy { kind, mount: "/c".into(), root: "/".into() }],
         v2_controllers,
-        disabled: false,
+        ..Host::default()
     }
 }
 

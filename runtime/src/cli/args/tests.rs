@@ -42,7 +42,7 @@ fn execs_are_understood() {
 #[test]
 fn podmans_forms_are_understood() {
     let parsed = words("--root=/r --cgroup-manager=disabled kill --all abc 9").unwrap();
-    assert_eq!(parsed.global.cgroups, CgroupManager::Disabled);
+    assert_eq!(parsed.global.cgroups, Driver::Disabled);
     assert_eq!(parsed.command, Command::Kill(Kill { id: "abc".into(), signal: Some("9".into()), all: true }));
     let run = words("run -d -b /b --keep --preserve-fds 3 x").unwrap().command;
     let Command::Run(make) = run else { panic!("not run") };
@@ -95,7 +95,9 @@ fn wrong_words_are_named() {
     fails("run --preserve-fds many x", "many");
     fails("run --preserve-fds 9999999999 x", "--preserve-fds");
     fails("--log-format xml state x", "xml");
-    fails("--systemd-cgroup state x", "systemd");
+    assert_eq!(words("--systemd-cgroup state x").unwrap().global.cgroups, Driver::Systemd);
+    assert_eq!(words("--cgroup-manager systemd state x").unwrap().global.cgroups, Driver::Systemd);
+    fails("--cgroup-manager=cgrulesengd state x", "use `cgroupfs`, `systemd` or `disabled`");
     fails("--cgroup-manager magic state x", "magic");
     fails("list --format yaml", "yaml");
     fails("checkpoint x", "checkpoint");

@@ -28,7 +28,8 @@ Global options:
   --log FILE               append log lines to FILE instead of standard error
   --log-format text|json   how log lines are laid out [text]
   --debug                  log each step
-  --cgroup-manager NAME    cgroupfs, or disabled (no limits, no device rules) [cgroupfs]
+  --cgroup-manager NAME    cgroupfs, systemd, or disabled (no limits, no device rules) [cgroupfs]
+  --systemd-cgroup         the same as --cgroup-manager systemd: a transient scope, by D-Bus
   -h, --help               this text; `skiff COMMAND --help` for a command
   -v, --version            version of skiff and of the OCI runtime specification
 
