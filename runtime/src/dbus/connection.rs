@@ -93,10 +93,12 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The name that we have in the credentials of the socket anyway, in hexadecimal digits of decimal ones.
+    /// The name that we have in the credentials of the socket anyway, in hexadecimal digits of decimal ones. BEGIN is
+    /// sent beforehand, as systemd's own programs do: a server of theirs that reads it together with the first message
+    /// leaves that message lying until something else comes.
     fn authenticate(&mut self, path: &Path, uid: u32) -> Result<(), Error> {
         let digits: String = uid.to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
-        self.send(format!("\0AUTH EXTERNAL {digits}\r\n").as_bytes())?;
+        self.send(format!("\0AUTH EXTERNAL {digits}\r\nBEGIN\r\n").as_bytes())?;
         let deadline = Instant::now() + self.patience;
         let end = loop {
             match self.buffer.windows(2).position(|pair| pair == b"\r\n") {
@@ -110,7 +112,7 @@ impl Connection {
         if !said.starts_with("OK") {
             return Err(Error::Refused { path: PathBuf::from(path), uid, said });
         }
-        self.send(b"BEGIN\r\n")
+        Ok(())
     }
 
     /// Calls a method and waits for its answer. Signals that come before it are kept.
