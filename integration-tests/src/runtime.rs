@@ -81,6 +81,8 @@ pub struct Runtime {
     /// The program.
     pub binary: PathBuf,
     state: TempDir,
+    /// Options before the verb.
+    global: &'static [&'static str],
 }
 
 impl Runtime {
@@ -114,7 +116,12 @@ impl Runtime {
 
     fn with_binary(kind: Kind, binary: PathBuf) -> Self {
         let state = tempfile::Builder::new().prefix("skt-state-").tempdir().expect("temporary folder");
-        Self { kind, binary, state }
+        Self { kind, binary, state, global: &[] }
+    }
+
+    /// The same runtime with another state folder, whose cgroups systemd makes.
+    pub fn through_systemd(&self) -> Self {
+        Self { global: &["--systemd-cgroup"], ..Self::with_binary(self.kind, self.binary.clone()) }
     }
 
     /// crun 1.8 refuses a hybrid host; it runs in a mount namespace that has cgroup2 alone on `/sys/fs/cgroup`.
@@ -138,6 +145,7 @@ impl Runtime {
         let mut all: Vec<&str> = prefix[1..].to_vec();
         let root = self.root().to_string_lossy();
         all.extend([&*binary, "--root", &*root]);
+        all.extend(self.global);
         all.extend(arguments);
         self.wrap(OsStr::new(prefix[0]), &all)
     }
@@ -145,6 +153,7 @@ impl Runtime {
     fn command_of(&self, binary: &Path, arguments: &[&str]) -> Invocation {
         let root = self.root().to_string_lossy();
         let mut all = vec!["--root", &*root];
+        all.extend(self.global);
         all.extend(arguments);
         self.wrap(binary.as_os_str(), &all)
     }

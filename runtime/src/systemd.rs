@@ -67,6 +67,18 @@ pub enum Error {
         "the systemd cgroup driver of a user needs a host with cgroup v2 alone; boot it with `systemd.unified_cgroup_hierarchy=1`"
     )]
     UserWithoutUnified,
+    /// A raw key in a file that systemd writes too, with a value that it has no words for: it would not last.
+    #[error(
+        "`{property}` cannot be kept at `{value}`: systemd {version} writes this file too, and cannot be told that; remove it, or leave --systemd-cgroup out"
+    )]
+    Untold {
+        /// The JSON property.
+        property: String,
+        /// As configured.
+        value: String,
+        /// systemd's.
+        version: u32,
+    },
     /// `linux.cgroupsPath` does not name a unit.
     #[error("`linux.cgroupsPath` is `{path}`: {reason}")]
     Path {

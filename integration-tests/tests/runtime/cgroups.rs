@@ -264,8 +264,12 @@ fn huge_pages() {
     });
 }
 
+// 10:251 has no driver: an open that the rules let through fails with ENODEV, one that they stop with EPERM.
+pub(crate) const READ_PROBE: &str = "(: </dev/probe) 2>&1 | grep -q 'not permitted' && echo - || echo r";
+pub(crate) const WRITE_PROBE: &str = "(: >/dev/probe) 2>&1 | grep -q 'not permitted' && echo - || echo w";
+
 /// What opening a device says: `EPERM` from the device rules, something else from the driver.
-fn opens(runtime: &Runtime, rules: &Value, script: &str) -> String {
+pub(crate) fn opens(runtime: &Runtime, rules: &Value, script: &str) -> String {
     let bundle = Bundle::script(script).edit(|config| {
         config["linux"]["resources"]["devices"] = rules.clone();
         config["linux"]["devices"] =
@@ -276,9 +280,7 @@ fn opens(runtime: &Runtime, rules: &Value, script: &str) -> String {
 
 #[test]
 fn device_rules_are_felt() {
-    // 10:251 has no driver: an open that the rules let through fails with ENODEV, one that they stop with EPERM.
-    let read = "(: </dev/probe) 2>&1 | grep -q 'not permitted' && echo - || echo r";
-    let write = "(: >/dev/probe) 2>&1 | grep -q 'not permitted' && echo - || echo w";
+    let (read, write) = (READ_PROBE, WRITE_PROBE);
     each(&[(Kind::Reference, "enforces them on v1 only")], |runtime| {
         if has_no_limits(runtime) {
             return;

@@ -22,5 +22,7 @@ mod ps;
 mod rootfs;
 mod self_exe;
 mod sysctl;
+mod systemd_cgroup;
+mod systemd_user;
 mod terminal;
 mod update;

@@ -259,7 +259,7 @@ fn newuidmap_writes_the_mappings_of_a_user_without_rights() {
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\ntester:x:1000:1000::/tmp:/bin/sh\n";
 
 /// What `spec --rootless` makes: own user and mount namespaces, no cgroup, nothing only root may mount.
-fn rootless(size: u32) -> impl FnOnce(&mut Value) {
+pub(crate) fn rootless(size: u32) -> impl FnOnce(&mut Value) {
     move |config| {
         let map = json!([{"containerID": 0, "hostID": 1000, "size": size}]);
         config["linux"]["uidMappings"] = map.clone();
@@ -276,7 +276,7 @@ fn rootless(size: u32) -> impl FnOnce(&mut Value) {
     }
 }
 
-fn give_away(bundle: &Bundle, state: &Path) {
+pub(crate) fn give_away(bundle: &Bundle, state: &Path) {
     for path in [bundle.path(), state] {
         Invocation::new("chown", &["-hR", "1000:1000", &path.to_string_lossy()]).run().ok();
     }

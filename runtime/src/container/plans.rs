@@ -263,9 +263,9 @@ fn plan_scope(request: &Request, spec: &Spec, manager: &Manager) -> Result<(Loca
     };
     let mut properties = systemd::basic(id, &place, &location);
     properties.extend(systemd::devices(devices));
-    properties.extend(systemd::limits(&plan.writes, version));
+    properties.extend(systemd::limits(&plan.writes, version)?);
     properties.extend(systemd::annotated(spec.annotations().iter().flatten())?);
-    let memory = systemd::limits(&plan.memory, version);
+    let memory = systemd::limits(&plan.memory, version)?;
     let scope = Scope { unit: Unit { name: place.unit, user }, properties, memory };
     Ok((location, plan, scope))
 }

@@ -67,7 +67,7 @@ fn change(record: &Record, resources: &LinuxResources) -> Result<(), cgroup::Err
     let delegated = location.control_group().filter(|_| unit.user.is_some());
     let mut keep = |plan: &cgroup::Plan| {
         let mut manager = Manager::of(unit)?;
-        let properties = systemd::limits(plan.writes.iter().chain(&plan.memory), manager.version());
+        let properties = systemd::limits(plan.writes.iter().chain(&plan.memory), manager.version())?;
         Ok(manager.set(unit, &properties)?)
     };
     cgroup::update(location, resources, delegated.as_deref(), Some(&mut keep))

@@ -1,7 +1,7 @@
 //! What systemd is told of the limits: each write of a cgroup's plan that there is a unit property for, in systemd's
 //! units (systemd.resource-control(5)). What has no property is set in the cgroup alone.
 
-use super::{Place, Property};
+use super::{Error, Place, Property};
 use crate::cgroup::{Kind, Location, Place as Hierarchy, Write};
 use crate::dbus::Value;
 
@@ -14,17 +14,24 @@ const PERIOD: u64 = 100_000;
 /// The most CPUs of a kernel (CONFIG_NR_CPUS), and more than there are memory nodes.
 const MOST_CPUS: usize = 8192;
 
-/// The properties for these writes. `version` is systemd's: what it is too old for is left out.
-#[must_use]
-pub fn limits<'a>(writes: impl IntoIterator<Item = &'a Write>, version: u32) -> Vec<Property> {
+/// The properties for these writes. `version` is systemd's: what it is too old for is left out, as it does not write
+/// those files either.
+///
+/// # Errors
+/// [`Error::Untold`] for what systemd would undo.
+pub fn limits<'a>(writes: impl IntoIterator<Item = &'a Write>, version: u32) -> Result<Vec<Property>, Error> {
     let mut limits = Limits { version, properties: Vec::new(), quota: None, period: None };
     for write in writes {
-        match write.place {
+        let told = match write.place {
             Hierarchy::V2 => limits.v2(write),
             Hierarchy::V1 => limits.v1(write),
+        };
+        if !told {
+            let value = write.tries.first().map(|(_, value)| value.clone()).unwrap_or_default();
+            return Err(Error::Untold { property: write.property.clone().into_owned(), value, version });
         }
     }
-    limits.finish()
+    Ok(limits.finish())
 }
 
 /// What every container's unit has: the place, that what is below is ours, that nothing of it stays when it is over, and
@@ -75,84 +82,107 @@ struct Limits {
 }
 
 impl Limits {
-    fn v2(&mut self, write: &Write) {
+    /// Whether systemd keeps the value, or leaves the file alone.
+    fn v2(&mut self, write: &Write) -> bool {
+        let mut any = false;
+        // Of two files for one limit one has a property; which of them the kernel has is not known here.
         for (file, text) in &write.tries {
-            let text = text.trim();
-            match file.as_ref() {
-                "memory.max" => self.size("MemoryMax", text, 1),
-                "memory.high" => self.size("MemoryHigh", text, 1),
-                "memory.low" => self.size("MemoryLow", text, 0),
-                "memory.min" => self.size("MemoryMin", text, 0),
-                "memory.swap.max" => self.size("MemorySwapMax", text, 0),
-                "memory.zswap.max" if self.version >= 253 => self.size("MemoryZSwapMax", text, 0),
-                "pids.max" => self.size("TasksMax", text, 1),
-                "cpu.weight" => self.number("CPUWeight", text, 1..=10_000),
-                // Idle is a weight of zero there.
-                "cpu.idle" if text == "1" && self.version >= 252 => self.set("CPUWeight", Value::Uint64(0)),
-                "cpu.max" => self.bandwidth(text),
-                "cpuset.cpus" => self.set_of("AllowedCPUs", text),
-                "cpuset.mems" => self.set_of("AllowedMemoryNodes", text),
-                "io.weight" => self.io_weight(text),
-                "io.max" => text.lines().for_each(|line| self.io_max(line)),
-                _ => {}
+            any |= self.file(file, text.trim());
+        }
+        any
+    }
+
+    fn file(&mut self, file: &str, text: &str) -> bool {
+        match file {
+            "memory.max" => self.size("MemoryMax", text, 1),
+            "memory.high" => self.size("MemoryHigh", text, 1),
+            "memory.low" => self.size("MemoryLow", text, 0),
+            "memory.min" => self.size("MemoryMin", text, 0),
+            "memory.swap.max" => self.size("MemorySwapMax", text, 0),
+            "memory.zswap.max" if self.version >= 253 => self.size("MemoryZSwapMax", text, 0),
+            "pids.max" => self.size("TasksMax", text, 1),
+            "cpu.weight" => self.number("CPUWeight", text, 1..=10_000),
+            // Idle is a weight of zero there, and none when it ends, as the kernel has it.
+            "cpu.idle" if self.version >= 252 => {
+                self.set("CPUWeight", Value::Uint64(if text == "1" { 0 } else { INFINITY }))
             }
+            "cpu.max" => self.bandwidth(text),
+            "cpuset.cpus" if self.version >= 244 => self.set_of("AllowedCPUs", text),
+            "cpuset.mems" if self.version >= 244 => self.set_of("AllowedMemoryNodes", text),
+            "io.weight" => text.lines().all(|line| self.io_weight(line)),
+            "io.max" => text.lines().all(|line| self.io_max(line)),
+            // It writes these from properties that are not the kernel's values, or that cannot be set on a scope.
+            "memory.oom.group" | "cpu.weight.nice" | "io.bfq.weight" => false,
+            "memory.zswap.writeback" if self.version >= 256 => false,
+            _ => true,
         }
     }
 
-    fn v1(&mut self, write: &Write) {
-        let Some((file, text)) = write.tries.first() else { return };
+    /// There systemd writes little again, and has fewer properties.
+    fn v1(&mut self, write: &Write) -> bool {
+        let Some((file, text)) = write.tries.first() else { return true };
         match file.as_ref() {
             "memory.limit_in_bytes" => self.size("MemoryLimit", text, 1),
             "pids.max" => self.size("TasksMax", text, 1),
             "cpu.shares" => self.number("CPUShares", text, 2..=262_144),
-            "cpu.cfs_quota_us" => self.quota = Some(text.parse().ok()),
-            "cpu.cfs_period_us" => self.period = text.parse().ok(),
+            "cpu.cfs_quota_us" => {
+                self.quota = Some(text.parse().ok());
+                true
+            }
+            "cpu.cfs_period_us" => {
+                self.period = text.parse().ok();
+                true
+            }
             "blkio.weight" => self.number("BlockIOWeight", text, 10..=1000),
             "blkio.throttle.read_bps_device" => self.device("BlockIOReadBandwidth", text),
             "blkio.throttle.write_bps_device" => self.device("BlockIOWriteBandwidth", text),
-            _ => {}
+            _ => true,
         }
     }
 
     /// Of two writes for one property the later one counts, as in the cgroup.
-    fn set(&mut self, name: &str, value: Value) {
+    fn set(&mut self, name: &str, value: Value) -> bool {
         self.properties.retain(|(known, _)| known != name);
         self.properties.push((name.into(), value));
+        true
     }
 
-    /// What the property cannot say is left to the cgroup.
-    fn size(&mut self, name: &str, text: &str, least: u64) {
-        if let Some(size) = size(text).filter(|size| *size >= least) {
-            self.set(name, Value::Uint64(size));
-        }
+    fn size(&mut self, name: &str, text: &str, least: u64) -> bool {
+        size(text).filter(|size| *size >= least).is_some_and(|size| self.set(name, Value::Uint64(size)))
     }
 
-    fn number(&mut self, name: &str, text: &str, range: std::ops::RangeInclusive<u64>) {
-        if let Some(number) = text.parse().ok().filter(|number| range.contains(number)) {
-            self.set(name, Value::Uint64(number));
-        }
+    fn number(&mut self, name: &str, text: &str, range: std::ops::RangeInclusive<u64>) -> bool {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.is_some_and(|number| self.set(name, Value::Uint64(number)))
     }
 
     /// `max 100000`, `50000 100000` or `50000`.
-    fn bandwidth(&mut self, text: &str) {
+    fn bandwidth(&mut self, text: &str) -> bool {
         let mut words = text.split_whitespace();
-        match words.next() {
-            Some("max") => self.quota = Some(None),
-            Some(word) => self.quota = word.parse().ok().map(Some),
-            None => return,
+        let quota = match words.next() {
+            Some("max") => None,
+            word => match word.and_then(|word| word.parse().ok()) {
+                Some(quota) => Some(quota),
+                None => return false,
+            },
+        };
+        self.quota = Some(quota);
+        match words.next().map(str::parse) {
+            Some(Ok(period)) => self.period = Some(period),
+            Some(Err(_)) => return false,
+            None => {}
         }
-        self.period = words.next().and_then(|word| word.parse().ok()).or(self.period);
+        true
     }
 
     /// `0-2,4` becomes a bit for each, in bytes of which the first has the lowest.
-    fn set_of(&mut self, name: &str, text: &str) {
-        if let Some(bits) = bits(text).filter(|_| self.version >= 244) {
-            self.set(name, Value::Array("y".into(), bits.into_iter().map(Value::Byte).collect()));
-        }
+    fn set_of(&mut self, name: &str, text: &str) -> bool {
+        let bytes = |bits: Vec<u8>| Value::Array("y".into(), bits.into_iter().map(Value::Byte).collect());
+        bits(text).is_some_and(|bits| self.set(name, bytes(bits)))
     }
 
     /// `100`, `default 100` or `8:0 100`.
-    fn io_weight(&mut self, text: &str) {
+    fn io_weight(&mut self, text: &str) -> bool {
         match text.split_once(' ') {
             None => self.number("IOWeight", text, 1..=10_000),
             Some(("default", weight)) => self.number("IOWeight", weight.trim(), 1..=10_000),
@@ -161,30 +191,32 @@ impl Limits {
     }
 
     /// `8:0 rbps=1048576 wiops=max`
-    fn io_max(&mut self, line: &str) {
+    fn io_max(&mut self, line: &str) -> bool {
         let mut words = line.split_whitespace();
-        let Some(device) = words.next() else { return };
-        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+        let Some(device) = words.next() else { return false };
+        words.all(|word| {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
             let name = match key {
                 "rbps" => "IOReadBandwidthMax",
                 "wbps" => "IOWriteBandwidthMax",
                 "riops" => "IOReadIOPSMax",
                 "wiops" => "IOWriteIOPSMax",
-                _ => continue,
+                _ => return false,
             };
-            self.device(name, &format!("{device} {value}"));
-        }
+            self.device(name, &format!("{device} {value}"))
+        })
     }
 
     /// `8:0 100`; each device is an element of the one array.
-    fn device(&mut self, name: &str, text: &str) {
-        let Some((device, value)) = text.split_once(' ') else { return };
-        let Some(value) = size(value.trim()) else { return };
+    fn device(&mut self, name: &str, text: &str) -> bool {
+        let Some((device, value)) = text.split_once(' ') else { return false };
+        let Some(value) = size(value.trim()) else { return false };
         let entry = Value::Struct(vec![Value::String(format!("/dev/block/{device}")), Value::Uint64(value)]);
         match self.properties.iter_mut().find(|(known, _)| known == name) {
             Some((_, Value::Array(_, entries))) => entries.push(entry),
             _ => self.properties.push((name.into(), Value::Array("(st)".into(), vec![entry]))),
         }
+        true
     }
 
     fn finish(mut self) -> Vec<Property> {
@@ -237,13 +269,16 @@ mod tests {
 
     /// As words, from a section of the configuration to the properties.
     fn told(resources: &str, v1: bool, version: u32) -> String {
-        let words = ["memory", "cpu", "cpuset", "pids", "io", "blkio"];
+        let words = ["memory", "cpu", "cpuset", "pids", "io", "blkio", "hugetlb"];
         let kind = if v1 { Kind::V1(words.map(str::to_owned).to_vec()) } else { Kind::V2 };
         let hierarchies = vec![crate::cgroup::Hierarchy { kind, mount: "/c".into(), root: "/".into() }];
         let host = Host { hierarchies, v2_controllers: words.map(str::to_owned).to_vec(), ..Host::default() };
         let resources = serde_json::from_str(resources).unwrap();
         let plan = plan(Some(&resources), &host, DeviceControl::Skip).unwrap();
-        let all = [limits(&plan.writes, version), limits(&plan.memory, version)].concat();
+        let all = match limits(plan.writes.iter().chain(&plan.memory), version) {
+            Ok(all) => all,
+            Err(error) => return error.to_string(),
+        };
         all.iter().map(|(name, value)| format!("{name}={}", word(value))).collect::<Vec<_>>().join(" ")
     }
 
@@ -271,6 +306,8 @@ mod tests {
             (r#"{"cpu":{"quota":-1}}"#, "CPUQuotaPerSecUSec=infinity CPUQuotaPeriodUSec=100000"),
             (r#"{"cpu":{"cpus":"0-2,9","mems":"0"}}"#, "AllowedCPUs=[7,2] AllowedMemoryNodes=[1]"),
             (r#"{"cpu":{"idle":1}}"#, "CPUWeight=0"),
+            (r#"{"cpu":{"idle":0}}"#, "CPUWeight=infinity"),
+            (r#"{"cpu":{"idle":0,"shares":2}}"#, "CPUWeight=1"),
             (
                 r#"{"memory":{"limit":1000,"swap":1500,"reservation":500}}"#,
                 "MemorySwapMax=500 MemoryMax=1000 MemoryLow=500",
@@ -299,9 +336,33 @@ mod tests {
             unified("io.max", "8:0 rbps=1 wiops=max"),
             "IOReadBandwidthMax=[[/dev/block/8:0,1]] IOWriteIOPSMax=[[/dev/block/8:0,infinity]]"
         );
-        for (key, value) in [("memory.oom.group", "1"), ("pids.max", "0"), ("cpu.weight", "0"), ("cpuset.cpus", "x")] {
-            assert_eq!(unified(key, value), "", "{key}");
+        for key in ["memory.swap.high", "hugetlb.2MB.max", "io.latency"] {
+            assert_eq!(unified(key, "1"), "", "{key}: systemd leaves it alone");
         }
+    }
+
+    #[test]
+    fn what_systemd_would_undo_is_refused_by_name() {
+        let cases = [
+            ("memory.oom.group", "1"),
+            ("cpu.weight.nice", "3"),
+            ("pids.max", "0"),
+            ("memory.max", "0"),
+            ("memory.high", "much"),
+            ("cpu.weight", "0"),
+            ("cpu.max", "50000 some"),
+            ("cpuset.cpus", "0-8:1/2"),
+            ("cpuset.cpus", "9000"),
+            ("io.max", "8:0 rbps"),
+            ("io.max", "8:0 burst=1"),
+            ("io.bfq.weight", "5"),
+        ];
+        for (key, value) in cases {
+            let said = told(&format!(r#"{{"unified":{{"{key}":"{value}"}}}}"#), false, 252);
+            let wanted = format!("`linux.resources.unified.{key}` cannot be kept at `{value}`: systemd 252");
+            assert!(said.starts_with(&wanted), "{said}");
+        }
+        assert_eq!(told(r#"{"unified":{"cpuset.cpus":"0-8:1/2"}}"#, false, 243), "", "it writes no cpusets");
     }
 
     #[test]
@@ -315,7 +376,7 @@ mod tests {
             r#"{"memory":{"limit":1000},"cpu":{"shares":512,"quota":-1,"cpus":"0"},"blockIO":{"weight":20}}"#;
         assert_eq!(
             told(resources, true, 245),
-            "CPUShares=512 BlockIOWeight=20 CPUQuotaPerSecUSec=infinity MemoryLimit=1000"
+            "CPUShares=512 BlockIOWeight=20 MemoryLimit=1000 CPUQuotaPerSecUSec=infinity"
         );
     }
 
