@@ -79,6 +79,11 @@ pub enum Error {
         /// systemd's.
         version: u32,
     },
+    /// On cgroup v1 systemd writes the list of devices too, whenever it reads its units anew.
+    #[error(
+        "`linux.resources.devices` is refused: on cgroup v1 systemd keeps the list of devices, and cannot be told of exceptions; deny all and allow single devices, or leave --systemd-cgroup out"
+    )]
+    DevicesUntold,
     /// `linux.cgroupsPath` does not name a unit.
     #[error("`linux.cgroupsPath` is `{path}`: {reason}")]
     Path {

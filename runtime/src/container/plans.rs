@@ -261,6 +261,9 @@ fn plan_scope(request: &Request, spec: &Spec, manager: &Manager) -> Result<(Loca
         cgroup::DevicePlan::Unlimited => None,
         _ => cgroup::allowed(resources.and_then(|resources| resources.devices().as_deref()))?,
     };
+    if matches!(&plan.devices, cgroup::DevicePlan::V1(lines) if devices.is_none() && lines.len() > 1) {
+        return Err(systemd::Error::DevicesUntold.into());
+    }
     let mut properties = systemd::basic(id, &place, &location);
     properties.extend(systemd::devices(devices));
     properties.extend(systemd::limits(&plan.writes, version)?);

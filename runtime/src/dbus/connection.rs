@@ -265,7 +265,7 @@ fn decode(bytes: Vec<u8>) -> Result<Incoming, Error> {
     let mut header = Reader::new(bytes, big, "yyyyuua(yv)");
     let mut fields = Value::Byte(0);
     for _ in 0..7 {
-        fields = header.next()?;
+        fields = header.next_value()?;
     }
     let body = header.into_body()?;
     let mut message = Incoming { kind, member: String::new(), error: String::new(), reply_to: 0, sender: None, body };

@@ -114,7 +114,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Garbled`].
-    pub fn next(&mut self) -> Result<Value, Error> {
+    pub fn next_value(&mut self) -> Result<Value, Error> {
         let signature = std::mem::take(&mut self.signature);
         let (first, rest) = split_first(&signature)?;
         rest.clone_into(&mut self.signature);
@@ -126,7 +126,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Garbled`].
     pub fn next_text(&mut self) -> Result<String, Error> {
-        match self.next()? {
+        match self.next_value()? {
             Value::String(text) | Value::ObjectPath(text) => Ok(text),
             _ => Err(Error::Garbled("another type than a string")),
         }

@@ -191,7 +191,7 @@ impl Manager {
         let call =
             Call { destination: SYSTEMD, path: object, interface: "org.freedesktop.DBus.Properties", member: "Get" };
         let interface = Value::String(format!("{SYSTEMD}.{interface}"));
-        match self.connection.call(call, &[interface, Value::string(name)])?.next()? {
+        match self.connection.call(call, &[interface, Value::string(name)])?.next_value()? {
             Value::Variant(inner) => match *inner {
                 Value::String(text) => Ok(text),
                 _ => Err(dbus::Error::Garbled("a property of another type")),
@@ -212,9 +212,9 @@ impl Manager {
             if signal.member != "JobRemoved" {
                 continue;
             }
-            signal.body.next()?;
+            signal.body.next_value()?;
             if signal.body.next_text()? == job {
-                signal.body.next()?;
+                signal.body.next_value()?;
                 return signal.body.next_text();
             }
         }

@@ -48,8 +48,8 @@ fn a_call_is_a_message() {
     let mut read = decode(bytes).unwrap();
     assert_eq!((read.kind, read.member.as_str()), (METHOD_CALL, "Do"));
     assert_eq!(read.body.next_text().unwrap(), "x");
-    assert_eq!(read.body.next().unwrap(), Value::Uint64(5));
-    assert!(read.body.next().is_err(), "there are two");
+    assert_eq!(read.body.next_value().unwrap(), Value::Uint64(5));
+    assert!(read.body.next_value().is_err(), "there are two");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn an_answer_is_found_among_signals() {
     say(&other, &message(SIGNAL, 0, Some(":1.1"), &[Value::Uint32(3)]));
     assert_eq!(connection.call(CALL, &[]).unwrap().next_text().unwrap(), "yes");
     let deadline = Instant::now() + SECOND;
-    let mut next = || connection.next_signal(deadline).unwrap().body.next().unwrap();
+    let mut next = || connection.next_signal(deadline).unwrap().body.next_value().unwrap();
     assert_eq!((next(), next()), (Value::Uint32(1), Value::Uint32(3)), "nobody else is believed");
 }
 

@@ -9,7 +9,7 @@ fn written(value: &Value) -> Vec<u8> {
 }
 
 fn back(value: &Value) -> Value {
-    Reader::new(written(value), false, &value.signature()).next().unwrap()
+    Reader::new(written(value), false, &value.signature()).next_value().unwrap()
 }
 
 #[test]
@@ -53,14 +53,14 @@ fn every_type_comes_back() {
 fn the_other_byte_order_is_read() {
     let bytes = b"\0\0\0\x02\0\x05\0\0\0\0\0\x01".to_vec();
     let mut reader = Reader::new(bytes, true, "anu");
-    assert_eq!(reader.next().unwrap(), Value::Array("n".into(), vec![Value::Int16(5)]));
-    assert_eq!(reader.next().unwrap(), Value::Uint32(1));
-    assert!(reader.next().is_err());
+    assert_eq!(reader.next_value().unwrap(), Value::Array("n".into(), vec![Value::Int16(5)]));
+    assert_eq!(reader.next_value().unwrap(), Value::Uint32(1));
+    assert!(reader.next_value().is_err());
 }
 
 #[test]
 fn garbage_is_an_error_and_no_panic() {
-    let read = |bytes: &[u8], signature: &str| Reader::new(bytes.to_vec(), false, signature).next();
+    let read = |bytes: &[u8], signature: &str| Reader::new(bytes.to_vec(), false, signature).next_value();
     assert!(read(b"\xff\xff\xff\xffabc", "s").is_err(), "a length past the end");
     assert!(read(b"\xff\xff\xff\x00", "au").is_err());
     assert!(read(b"\x03\0\0\0\x01\0\0\0", "au").is_err(), "a torn array");
