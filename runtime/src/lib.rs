@@ -13,7 +13,8 @@
 //!     cgroup limits, hooks, pid file   <── sync ──>     exec (at once, or when `start` knocks)
 //! ```
 //!
-//! Rooms: `cli` (words typed by people and by containerd), `config` (the bundle), `namespaces`, `cgroup`, `rootfs`,
+//! Rooms: `cli` (words typed by people and by containerd), `config` (the bundle), `namespaces`, `cgroup`, `systemd` (a
+//! scope around a container) and its `dbus`, `rootfs`,
 //! `process`, `hooks`, `terminal`, `foreground` (signals and exit of `run`), `state` (what is under `/run/skiff`),
 //! `sync` (the messages between the two processes), `init` (the child's steps, in a new container or in one that is
 //! there), `container` (the life cycle and all other verbs), `patience` (the one short sleep), `log`, `sys` (the only

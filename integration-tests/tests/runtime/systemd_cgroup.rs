@@ -346,8 +346,7 @@ fn a_reload_of_systemd_keeps_limits_and_devices() {
         // What systemd keeps is what it would write, whatever makes it write.
         systemctl(&["set-property", "--runtime", &unit, "CPUWeight=20", "MemoryHigh=60M", "IOWeight=50"]).ok();
         kept();
-        systemctl(&["daemon-reexec"]);
-        eventually("systemd answers", || systemctl(&["is-active", &unit]).succeeded().then_some(()));
+        systemctl(&["daemon-reload"]).ok();
         kept();
         container.delete(&["--force"]).ok();
         container.assert_gone();

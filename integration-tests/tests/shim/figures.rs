@@ -16,13 +16,13 @@ const MEGABYTE: u64 = 1 << 20;
 
 /// The figures that both versions have.
 #[derive(Debug, PartialEq)]
-struct Figures {
-    processes: u64,
-    most_processes: u64,
-    memory: u64,
-    most_memory: u64,
+pub(crate) struct Figures {
+    pub(crate) processes: u64,
+    pub(crate) most_processes: u64,
+    pub(crate) memory: u64,
+    pub(crate) most_memory: u64,
     /// In nanoseconds.
-    processor: u64,
+    pub(crate) processor: u64,
 }
 
 fn figures(any: &Any) -> Figures {
@@ -57,7 +57,7 @@ fn limited(script: &str) -> Bundle {
     Bundle::script(script).edit(|config| config["linux"]["resources"] = limits)
 }
 
-async fn stats(task: &Task) -> Figures {
+pub(crate) async fn stats(task: &Task) -> Figures {
     figures(&task.stats().await.unwrap())
 }
 

@@ -15,3 +15,4 @@ mod raw;
 mod start;
 mod stdio;
 mod survive;
+mod systemd;
