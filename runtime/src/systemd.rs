@@ -8,19 +8,19 @@
 //!                          [state written, init cloned]  start(unit, pid) ──> cgroup::adopt ──> apply ──> set(memory)
 //!   update: cgroup::update, then set          delete: cgroup::kill, stop, cgroup::remove
 //! ```
-//! `unit`, `limits` and `annotations` decide and are pure; `manager` does. D-Bus is touched with this driver alone, and
+//! `unit`, `limits` and `annotations` decide and are pure; `instance` does. D-Bus is touched with this driver alone, and
 //! the connection never reaches the container.
 //!
 //! systemd's documents: `org.freedesktop.systemd1(5)`, `systemd.resource-control(5)`, CGROUP_DELEGATION.md.
 
 mod annotations;
+mod instance;
 mod limits;
-mod manager;
 mod unit;
 
 pub use annotations::properties as annotated;
+pub use instance::{Manager, stop};
 pub use limits::{basic, devices, limits};
-pub use manager::{Manager, stop};
 pub use unit::{Place, Unit, place};
 
 use crate::dbus::{self, Value};

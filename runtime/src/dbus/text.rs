@@ -1,13 +1,13 @@
 //! GVariant's text form, as `org.systemd.property.*` annotations have it: `'text'`, `true`, `uint64 5`, `@as []`,
-//! `[('/dev/null', 'rw')]` (GLib, "GVariant Text Format"). Types are those of D-Bus; a number without one is an `int32`,
-//! one with a point a `double`.
+//! `[('/dev/null', 'rw')]` (GLib, "GVariant Text Format"). Types are those of D-Bus, without `double`, which no property
+//! of a unit has; a number without a type is an `int32`.
 
 use super::Value;
 
 /// How deep arrays and tuples may be nested.
 const DEEPEST: u32 = 16;
 /// Words that say the type of what follows them.
-const WORDS: [(&str, &str); 11] = [
+const WORDS: [(&str, &str); 10] = [
     ("boolean", "b"),
     ("byte", "y"),
     ("int16", "n"),
@@ -16,7 +16,6 @@ const WORDS: [(&str, &str); 11] = [
     ("uint32", "u"),
     ("int64", "x"),
     ("uint64", "t"),
-    ("double", "d"),
     ("string", "s"),
     ("objectpath", "o"),
 ];
@@ -237,8 +236,7 @@ impl<'a> Parser<'a> {
         if let ("true" | "false", None | Some("b")) = (word, wanted) {
             return Ok(Value::Bool(word == "true"));
         }
-        let default = if word.contains('.') { "d" } else { "i" };
-        number(word, wanted.unwrap_or(default)).ok_or_else(|| {
+        number(word, wanted.unwrap_or("i")).ok_or_else(|| {
             self.at = start;
             self.wrong("this is neither a quoted string nor `true`, `false` or a number of its type")
         })
@@ -246,12 +244,9 @@ impl<'a> Parser<'a> {
 }
 
 fn number(word: &str, signature: &str) -> Option<Value> {
-    if signature == "d" {
-        return word.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Double);
-    }
-    let (sign, digits) = match word.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, word.strip_prefix('+').unwrap_or(word)),
+    let (negative, digits) = match word.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, word.strip_prefix('+').unwrap_or(word)),
     };
     let (radix, digits) = match (digits.strip_prefix("0x"), digits.strip_prefix('0')) {
         (Some(digits), _) => (16, digits),
@@ -259,7 +254,16 @@ fn number(word: &str, signature: &str) -> Option<Value> {
         _ => (10, digits),
     };
     // Or a second sign would be taken.
-    let number = i128::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with(['+', '-']))? * sign;
+    let number = u64::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with(['+', '-']))?;
+    if negative {
+        let number = 0_i64.checked_sub_unsigned(number)?;
+        return Some(match signature {
+            "n" => Value::Int16(number.try_into().ok()?),
+            "i" => Value::Int32(number.try_into().ok()?),
+            "x" => Value::Int64(number),
+            _ => return None,
+        });
+    }
     Some(match signature {
         "y" => Value::Byte(number.try_into().ok()?),
         "n" => Value::Int16(number.try_into().ok()?),
@@ -267,7 +271,7 @@ fn number(word: &str, signature: &str) -> Option<Value> {
         "i" => Value::Int32(number.try_into().ok()?),
         "u" => Value::Uint32(number.try_into().ok()?),
         "x" => Value::Int64(number.try_into().ok()?),
-        "t" => Value::Uint64(number.try_into().ok()?),
+        "t" => Value::Uint64(number),
         _ => return None,
     })
 }
@@ -286,7 +290,7 @@ fn split(signature: &str) -> Option<(&str, &str)> {
 fn is_known(signature: &str) -> bool {
     let Some((first, "")) = split(signature) else { return false };
     let Some(members) = first.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) else {
-        return first.strip_prefix('a').map_or("ybnqiuxtdsogv".contains(first), is_known);
+        return first.strip_prefix('a').map_or("ybnqiuxtsogv".contains(first), is_known);
     };
     let mut rest = members;
     while let Some((one, others)) = split(rest) {
@@ -318,7 +322,8 @@ mod tests {
             ("@t 18446744073709551615", Value::Uint64(u64::MAX)),
             ("byte 010", Value::Byte(8)),
             ("int64 -1", Value::Int64(-1)),
-            ("2.5", Value::Double(2.5)),
+            ("-0", Value::Int32(0)),
+            ("int64 -9223372036854775808", Value::Int64(i64::MIN)),
             ("objectpath '/a/b_1'", Value::ObjectPath("/a/b_1".into())),
             ("@as []", Value::Array("s".into(), vec![])),
             ("['a','b']", Value::Array("s".into(), vec![Value::string("a"), Value::string("b")])),
@@ -347,7 +352,18 @@ mod tests {
         for text in ["['a', 1]", "['a' 'b']", "[1", "(1", "()", "<1", "@(st) ('a')", "@s ['a']", "{'a': 1}", "'\0'"] {
             assert!(parse(text).is_err(), "{text}");
         }
-        for text in ["@a{sv} []", "@() 1", "@h 1", "objectpath 'a'", "uint32 uint64 1", "@t true", "1.5.2", "nan"] {
+        for text in [
+            "@a{sv} []",
+            "@() 1",
+            "@h 1",
+            "objectpath 'a'",
+            "uint32 uint64 1",
+            "@t true",
+            "2.5",
+            "@d 1",
+            "uint64 -0",
+            "byte -1",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(wrong(&"[".repeat(1000)).contains("too deep"));

@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 const PREFIX: &str = "org.systemd.property.";
 /// What the runtime stakes the container's place and its removal on.
 const OURS: [&str; 5] = ["PIDs", "Slice", "Delegate", "DelegateControllers", "CollectMode"];
-/// Microseconds of a second.
-const MICROS: f64 = 1e6;
 
 /// The properties, by name. A name that ends in `Sec` is of seconds: it is set as systemd's `USec`.
 ///
@@ -28,14 +26,29 @@ fn property(name: &str, text: &str) -> Result<Property, Error> {
     if OURS.contains(&name) {
         return Err(refuse("this property is the runtime's own; remove the annotation".into()));
     }
-    let value = parse(text).map_err(|source| refuse(format!("`{text}` is not a GVariant in text form: {source}")))?;
+    let value = || parse(text).map_err(|source| refuse(format!("`{text}` is not a GVariant in text form: {source}")));
     match name.strip_suffix("Sec") {
         Some(stem) if stem.ends_with(|letter: char| letter.is_ascii_lowercase()) => {
-            let micros = micros(&value).ok_or_else(|| refuse(format!("`{text}` is not a number of seconds")))?;
+            let micros = match fraction(text.trim()) {
+                Some(micros) => Some(micros),
+                None => micros(&value()?),
+            };
+            let micros = micros.ok_or_else(|| refuse(format!("`{text}` is not a number of seconds")))?;
             Ok((format!("{stem}USec"), Value::Uint64(micros)))
         }
-        _ => Ok((name.to_owned(), value)),
+        _ => Ok((name.to_owned(), value()?)),
     }
+}
+
+/// `2.5` seconds in microseconds; what is less than one of those is cut off.
+fn fraction(text: &str) -> Option<u64> {
+    let text = text.strip_prefix("double ").unwrap_or(text).trim_start();
+    let (whole, part) = text.split_once('.')?;
+    if ![whole, part].iter().all(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty()) {
+        return None;
+    }
+    let micros: u64 = format!("{part:0<6}")[..6].parse().ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)
 }
 
 fn micros(seconds: &Value) -> Option<u64> {
@@ -48,8 +61,6 @@ fn micros(seconds: &Value) -> Option<u64> {
         Value::Int16(number) => whole(u64::try_from(*number).ok()?),
         Value::Int32(number) => whole(u64::try_from(*number).ok()?),
         Value::Int64(number) => whole(u64::try_from(*number).ok()?),
-        // Saturates; who writes such a number means that it never ends.
-        Value::Double(number) if *number >= 0.0 => Some((number * MICROS) as u64),
         _ => None,
     }
 }
@@ -68,6 +79,7 @@ mod tests {
         assert_eq!(read("TimeoutStopUSec", "uint64 5000000"), one("TimeoutStopUSec", Value::Uint64(5_000_000)));
         assert_eq!(read("TimeoutStopSec", "5"), one("TimeoutStopUSec", Value::Uint64(5_000_000)));
         assert_eq!(read("RuntimeMaxSec", "2.5"), one("RuntimeMaxUSec", Value::Uint64(2_500_000)));
+        assert_eq!(read("RuntimeMaxSec", "double 0.0000019"), one("RuntimeMaxUSec", Value::Uint64(1)));
         assert_eq!(read("SendSIGHUP", "true"), one("SendSIGHUP", Value::Bool(true)));
         let array = Value::Array("s".into(), vec![Value::string("a.service")]);
         assert_eq!(read("After", "['a.service']"), one("After", array));
@@ -84,8 +96,11 @@ mod tests {
         );
         assert!(read("a b", "1").unwrap_err().contains("not the name of a property"));
         assert!(read("Slice", "'a.slice'").unwrap_err().contains("the runtime's own"));
-        for text in ["'soon'", "-1", "-0.5", "true", "@t 18446744073709551615"] {
+        for text in ["'soon'", "-1", "true", "@t 18446744073709551615"] {
             assert!(read("TimeoutStopSec", text).unwrap_err().contains("not a number of seconds"), "{text}");
+        }
+        for text in ["-0.5", "1.", ".5", "1.5.2", "99999999999999999999.5"] {
+            assert!(read("TimeoutStopSec", text).is_err(), "{text}");
         }
     }
 }
