@@ -3,10 +3,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 STATIC := target/$(TRIPLE)/release
+ARCH ?= x86_64 aarch64 armv7
 SKIPS := $(CURDIR)/target/skips
 export SKIFF_SKIP_LOG ?= $(SKIPS)
 
-.PHONY: help build release demo demo-runtime test setup test-unit test-integration test-guest bench lint fmt clippy deny tidy msrv skips clean
+.PHONY: help build release dist demo demo-runtime test setup test-unit test-arm-unit test-integration test-guest bench lint fmt clippy deny tidy msrv skips clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,6 +20,9 @@ build: ## debug build of everything, into target/debug
 release: ## static release binaries; prints where they are
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --target $(TRIPLE) -p skiff -p skiff-shim -p skiff-supervisor --bins
 	@cd $(STATIC) && ls -l skiff containerd-shim-skiff-v1 skiffd skiffctl | awk '{print "$(STATIC)/" $$NF ": " $$5 " bytes"}'
+
+dist: ## static release binaries for each ARCH (default all three), checked, into target/dist/ARCH
+	@integration-tests/dist.sh $(ARCH)
 
 demo: ## build, then show the main job: a fleet over HTTP becomes running, limited, restarted, reported containers (root)
 	@integration-tests/demo.sh
@@ -42,6 +46,9 @@ setup: ## install what the tests need and is missing; says what before
 test-unit: ## the tests of each crate; those that need root say so and are counted without it
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --exclude skiff-integration-tests
+
+test-arm-unit: ## the tests of each crate on aarch64 and armv7, under qemu-user
+	@integration-tests/arm-unit.sh
 
 test-integration: ## runtime, shim and supervisor on this kernel, with runc, crun, containerd and libcontainer beside them (root)
 	$(CARGO) build --workspace --bins

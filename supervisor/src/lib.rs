@@ -38,5 +38,9 @@ pub mod metrics;
 pub mod node;
 mod percent;
 pub mod report;
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../integration-tests/src/skip.rs"]
+mod skip;
 pub mod store;
 pub mod view;

@@ -105,18 +105,36 @@ fn run(rootfs: &CStr, argv: *const *const c_char) -> c_int {
     if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
 }
 
+/// `struct clone_args` of clone(2), which libc has not got on every machine.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
 /// Makes the child with every new namespace but the cgroup one, whose root would be the parent's cgroup.
 fn clone_into(cgroup: c_int) -> c_int {
     let namespaces =
         libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNS;
-    // SAFETY: clone_args is plain integers, for which zero means "not used".
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces as u64 | CLONE_INTO_CGROUP;
-    args.exit_signal = libc::SIGCHLD as u64;
-    args.cgroup = cgroup as u64;
+    let args = CloneArgs {
+        flags: namespaces as u64 | CLONE_INTO_CGROUP,
+        exit_signal: libc::SIGCHLD as u64,
+        cgroup: cgroup as u64,
+        ..CloneArgs::default()
+    };
     // SAFETY: `args` is live and its true size is given; without CLONE_VM the child has its own copy of this
     // single-threaded process, so it may go on in it.
-    let child = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<libc::clone_args>()) };
+    let child = unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<CloneArgs>()) };
     check("clone3", child) as c_int
 }
 

@@ -172,6 +172,18 @@ pub(super) fn kill_and_wait(process: &Identity, patience: Duration, killed: impl
 mod tests {
     use super::*;
 
+    /// 2^32 seconds are none in 32 bits.
+    #[test]
+    fn a_long_wait_does_not_end_at_once() {
+        let child = std::process::Command::new("sleep").arg("0.1").spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        let Ok(pidfd) = pidfd else { return println!("no pidfd here") };
+        let mut set = [PollFd::new(&pidfd, PollFlags::IN)];
+        let timeout = Timespec::try_from(Duration::from_secs(1 << 32)).unwrap();
+        assert_eq!(poll(&mut set, Some(&timeout)), Ok(1), "the wait was not cut short");
+        reap(i32::try_from(child.id()).unwrap());
+    }
+
     #[test]
     fn only_a_child_that_is_not_reaped_is_one() {
         let mut child = std::process::Command::new("true").spawn().unwrap();

@@ -145,6 +145,31 @@ mod tests {
         assert_eq!(limits[1].hard, u64::MAX);
     }
 
+    /// setrlimit(2) has the width of the machine, prlimit(2) has 64 bits; a 32-bit kernel takes all beyond 4 GiB as none.
+    #[test]
+    fn limits_beyond_32_bits_arrive() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let limits = parse(
+            r#"[{"type":"RLIMIT_FSIZE","soft":5368709120,"hard":18446744073709551615},
+                {"type":"RLIMIT_CPU","soft":4294967296,"hard":4294967297}]"#,
+        );
+        let done = apply(&limits.unwrap(), pid);
+        let text = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        done.unwrap();
+        let line = |name: &str| {
+            let rest = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            rest.split_whitespace().take(2).map(|word| word.parse().unwrap_or(u64::MAX)).collect::<Vec<_>>()
+        };
+        let narrow_kernel = rustix::system::uname().machine().to_bytes().starts_with(b"armv7");
+        for (name, set) in [("Max file size", [5 << 30, u64::MAX]), ("Max cpu time", [1 << 32, (1 << 32) + 1])] {
+            let shown = line(name);
+            assert!(shown == set || narrow_kernel && shown == [u64::MAX; 2], "{name}: {shown:?}");
+        }
+    }
+
     #[test]
     fn nonsense_is_refused_by_name() {
         let twice = r#"[{"type":"RLIMIT_CPU","soft":1,"hard":2},{"type":"RLIMIT_CPU","soft":1,"hard":2}]"#;

@@ -72,3 +72,26 @@ fn own(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<(), Errno> {
     };
     rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    /// What another program says of the time of a file, in seconds.
+    fn seconds(path: &std::path::Path) -> String {
+        let said = Command::new("stat").args(["-c", "%Y %s"]).arg(path).output().unwrap();
+        String::from_utf8(said.stdout).unwrap().trim_end().to_owned()
+    }
+
+    #[test]
+    fn times_after_2038_are_copied() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = from.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        assert!(Command::new("touch").args(["-d", "@4102444800"]).arg(&file).status().unwrap().success());
+        let open = |folder: &tempfile::TempDir| std::fs::File::open(folder.path()).unwrap().into();
+        super::copy(&open(&from), &open(&to)).unwrap();
+        // File systems without such times keep another, but the same for both.
+        assert_eq!(seconds(&to.path().join("file")), seconds(&file));
+    }
+}

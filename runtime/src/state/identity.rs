@@ -74,6 +74,8 @@ mod tests {
     fn names_with_parentheses_do_not_shift_the_fields() {
         let text = b"12 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21\n";
         assert_eq!(parse_stat(text), Some(Stat { state: 'S', start_time: 4242 }));
+        let late = b"12 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4294967297 20\n";
+        assert_eq!(parse_stat(late).map(|stat| stat.start_time), Some((1 << 32) + 1), "497 days at 100 ticks a second");
         assert_eq!(parse_stat(b"12 (a) S 1 2"), None);
         assert_eq!(parse_stat(b""), None);
     }

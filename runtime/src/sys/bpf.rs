@@ -162,3 +162,23 @@ pub fn attach_device_program(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) ->
     let done = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attr, size_of::<AttachAttr>()) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    /// Pointers have 64 bits in this structure, whatever they have in the program.
+    #[test]
+    fn attributes_lie_where_the_kernel_reads_them() {
+        let load = [
+            offset_of!(LoadAttr, insns),
+            offset_of!(LoadAttr, license),
+            offset_of!(LoadAttr, log_level),
+            offset_of!(LoadAttr, log_buf),
+            offset_of!(LoadAttr, prog_flags),
+        ];
+        assert_eq!(load, [8, 16, 24, 32, 44]);
+        assert_eq!((size_of::<LoadAttr>(), size_of::<AttachAttr>(), size_of::<Insn>()), (48, 16, 8));
+    }
+}

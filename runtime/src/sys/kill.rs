@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// `ESRCH` when there is no such process, `EPERM`.
 pub fn by_pid(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill(2) takes plain numbers and has no effect on memory.
-    result(i64::from(unsafe { libc::kill(pid, signal) }))
+    result(unsafe { libc::kill(pid, signal) }.into())
 }
 
 /// Sends `signal` through a pidfd (pidfd_send_signal(2)).
@@ -22,7 +22,7 @@ pub fn by_descriptor(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0_usize, 0_u32) })
 }
 
-fn result(outcome: i64) -> io::Result<()> {
+fn result(outcome: libc::c_long) -> io::Result<()> {
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

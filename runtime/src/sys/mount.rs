@@ -115,3 +115,14 @@ pub fn has_move_mount() -> bool {
 fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    #[test]
+    fn attributes_lie_where_the_kernel_reads_them() {
+        let (clear, namespace) = (offset_of!(libc::mount_attr, attr_clr), offset_of!(libc::mount_attr, userns_fd));
+        assert_eq!((size_of::<libc::mount_attr>(), clear, namespace), (32, 8, 24));
+    }
+}

@@ -113,3 +113,23 @@ pub fn is_inherited(number: u32) -> bool {
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words are the same on all machines, and a thread has its own.
+    #[test]
+    fn a_personality_is_taken() {
+        let set = |persona| {
+            std::thread::spawn(move || {
+                set_personality(persona).unwrap();
+                std::fs::read_to_string("/proc/thread-self/personality").unwrap().trim_end().to_owned()
+            })
+        };
+        // 64-bit ARM takes PER_LINUX32 only where it can run 32-bit programs.
+        for (persona, read) in [(0, "00000000"), (8, "00000008")] {
+            assert_eq!(set(persona).join().unwrap(), read);
+        }
+    }
+}

@@ -66,3 +66,16 @@ pub fn set_io_priority(pid: i32, priority: i32) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Attributes;
+    use std::mem::offset_of;
+
+    #[test]
+    fn attributes_lie_where_the_kernel_reads_them() {
+        let places = [offset_of!(Attributes, flags), offset_of!(Attributes, runtime), offset_of!(Attributes, util_min)];
+        assert_eq!(places, [8, 24, Attributes::SIZE_BASE as usize]);
+        assert_eq!(size_of::<Attributes>(), Attributes::SIZE_CLAMP as usize);
+    }
+}

@@ -126,7 +126,9 @@ mod tests {
 
     #[test]
     fn times() {
-        let at = UNIX_EPOCH + std::time::Duration::new(7, 9);
-        assert_eq!((timestamp(at).seconds, timestamp(at).nanos), (7, 9));
+        for seconds in [7, 4_102_444_800] {
+            let at = UNIX_EPOCH + std::time::Duration::new(seconds, 9);
+            assert_eq!((timestamp(at).seconds.unsigned_abs(), timestamp(at).nanos), (seconds, 9));
+        }
     }
 }

@@ -123,7 +123,7 @@ mod tests {
     fn a_folder() {
         let folder = tempfile::tempdir().unwrap();
         for (name, value) in [
-            ("memory.current", "4096\n"),
+            ("memory.current", "8589934592\n"),
             ("memory.max", "max\n"),
             ("pids.current", "2\n"),
             ("pids.max", "7\n"),
@@ -133,7 +133,7 @@ mod tests {
             std::fs::write(folder.path().join(name), value).unwrap();
         }
         let memory = memory(folder.path(), "anon 1\nfile 2\n");
-        assert_eq!((memory.anon, memory.file, memory.usage, memory.usage_limit), (1, 2, 4096, u64::MAX));
+        assert_eq!((memory.anon, memory.file, memory.usage, memory.usage_limit), (1, 2, 8 << 30, u64::MAX));
         assert_eq!(pids(folder.path()).map(|pids| (pids.current, pids.limit)), Some((2, 7)));
         assert_eq!(cpu(folder.path(), "usage_usec 10\nnr_throttled 3\n").nr_throttled, 3);
         assert_eq!(io(folder.path(), "8:0 rbytes=5 wbytes=6 rios=7 wios=8\n").usage[0].wios, 8);

@@ -191,6 +191,21 @@ mod tests {
         assert_eq!(seen, all);
     }
 
+    /// Sizes have 64 bits, and so have places in files (O_LARGEFILE, without which open(2) answers EOVERFLOW).
+    #[test]
+    fn a_log_beyond_4_gib_is_one_like_any_other() {
+        const LARGE: u64 = 5 << 30;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        File::create(&path).unwrap().set_len(LARGE).unwrap();
+        let mut log = Log::open(&path, Limits { max_size: LARGE + 8, max_files: 2 }).unwrap();
+        log.append(b"here\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), LARGE + 5);
+        log.append(b"next\n");
+        assert_eq!(std::fs::metadata(log.numbered(1)).unwrap().len(), LARGE + 5);
+        assert_eq!((log.lost, std::fs::read_to_string(&path).unwrap().as_str()), (0, "next\n"));
+    }
+
     #[test]
     fn a_log_goes_on_where_it_was() {
         let folder = tempfile::tempdir().unwrap();

@@ -66,7 +66,8 @@ mod tests {
         assert_eq!((recorded_runtime(folder.path()), last_exit(folder.path())), (None, None));
         let runtime = Runtime { binary: "/skiff".into(), root: "/r".into(), systemd_cgroup: true };
         record_runtime(folder.path(), &runtime).unwrap();
-        let exit = Exit { status: 137, at: UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789) };
+        // In the year 2100.
+        let exit = Exit { status: 137, at: UNIX_EPOCH + Duration::from_nanos(4_102_444_800_123_456_789) };
         record_exit(folder.path(), exit);
         assert_eq!((recorded_runtime(folder.path()), last_exit(folder.path())), (Some(runtime), Some(exit)));
         fs::write(folder.path().join(EXIT), "{\"status\":").unwrap();

@@ -64,8 +64,15 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        let cases =
-            [("0", 0), ("65536", 65536), ("1k", 1024), ("128M", 128 << 20), ("512MiB", 512 << 20), ("2gb", 2 << 30)];
+        let cases = [
+            ("0", 0),
+            ("65536", 65536),
+            ("1k", 1024),
+            ("128M", 128 << 20),
+            ("512MiB", 512 << 20),
+            ("2gb", 2 << 30),
+            ("8G", 8 << 30),
+        ];
         for (text, bytes) in cases {
             assert_eq!(text.parse(), Ok(Bytes(bytes)));
         }

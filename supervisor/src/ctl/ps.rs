@@ -46,7 +46,7 @@ fn is_done(instance: &Instance) -> bool {
 
 fn list(shown: &[Instance], hidden: usize) -> String {
     if shown.is_empty() {
-        let more = format!("; {} completed, which --all shows", words::count(hidden, "instance"));
+        let more = format!("; {} completed, which --all shows", words::count(hidden as u64, "instance"));
         return format!("nothing runs{}\n", if hidden > 0 { &more } else { "" });
     }
     let head = ["NAME", "STATE", "HEALTH", "RESTARTS", "UPTIME", "CPU TIME", "MEMORY", "PID", "RELEASE"];

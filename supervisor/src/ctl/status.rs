@@ -101,14 +101,14 @@ fn services(device: &Device) -> String {
     let all = device.services.len();
     let sum = |number: fn(&crate::view::Service) -> u64| device.services.values().map(number).sum::<u64>();
     let (running, ready) = (sum(|service| service.running.into()), sum(|service| service.ready.into()));
-    let mut text = format!("{}: {running} running, {ready} ready", count(all, "service"));
+    let mut text = format!("{}: {running} running, {ready} ready", count(all as u64, "service"));
     let restarts = sum(|service| service.restarts);
     if restarts > 0 {
-        text += &format!(", {}", count(restarts as usize, "restart"));
+        text += &format!(", {}", count(restarts, "restart"));
     }
     let kills = sum(|service| service.oom_kills);
     if kills > 0 {
-        text += &format!(", {} at a memory limit", count(kills as usize, "kill"));
+        text += &format!(", {} at a memory limit", count(kills, "kill"));
     }
     text
 }

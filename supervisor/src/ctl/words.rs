@@ -52,7 +52,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// `1 instance`, `2 instances`.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(super) fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }

@@ -230,7 +230,7 @@ mod tests {
         metrics.mut_cpu().usage_usec = 9;
         metrics.mut_memory().usage = 100;
         metrics.mut_memory().inactive_file = 140;
-        metrics.mut_memory().usage_limit = 4096;
+        metrics.mut_memory().usage_limit = 8 << 30;
         metrics.mut_memory().max_usage = 120;
         metrics.mut_memory_events().oom_kill = 1;
         metrics.mut_pids().limit = u64::MAX;
@@ -244,7 +244,7 @@ mod tests {
         let expected = Figures {
             cpu_usage_ns: 9000,
             memory_usage: 100,
-            memory_limit: Some(4096),
+            memory_limit: Some(8 << 30),
             memory_peak: Some(120),
             memory_swap: Some(0),
             page_faults: 3,

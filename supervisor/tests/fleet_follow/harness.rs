@@ -63,7 +63,7 @@ pub(super) fn index(serial: u64, releases: &str, version: &str) -> String {
     )
 }
 
-pub(super) fn release(version: &str, blob: &str, size: usize) -> String {
+pub(super) fn release(version: &str, blob: &str, size: impl std::fmt::Display) -> String {
     format!(
         r#"{{"apiVersion":"skiff.dev/v1","kind":"Release","metadata":{{"name":"kiosk","version":"{version}"}},
         "services":{{"web":{{"bundle":{{"digest":"{blob}","size":{size}}}}}}}}}"#

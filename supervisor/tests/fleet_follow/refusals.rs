@@ -186,8 +186,8 @@ struct Wrong {
 /// `good` is the archive that is meant.
 fn wrong_releases(good: &[u8]) -> Vec<Wrong> {
     let blob = digest::of(good);
-    let sized = |size: usize| release("2.0", blob.as_str(), size);
-    let text = sized(good.len());
+    let sized = |size: u64| release("2.0", blob.as_str(), size);
+    let text = sized(good.len() as u64);
     let wrong = |word, what, meant: &str, release: Option<&str>| Wrong {
         word,
         what,
@@ -212,11 +212,11 @@ fn wrong_releases(good: &[u8]) -> Vec<Wrong> {
         same("syntax", "another version", &text.replace("2.0", "2.1")),
         Wrong { archive: None, ..same("status", "no archive", &text) },
         Wrong { archive: Some(vec![7; good.len()]), ..same("digest", "another archive of that size", &text) },
-        same("cut_off", "an archive that is shorter than declared", &sized(good.len() + 1)),
-        same("too_large", "one that is longer", &sized(good.len() - 1)),
+        same("cut_off", "an archive that is shorter than declared", &sized(good.len() as u64 + 1)),
+        same("too_large", "one that is longer", &sized(good.len() as u64 - 1)),
         Wrong { act: Some(endless), ..same("too_large", "one that has no end", &text) },
         same("too_large", "one that is larger than is taken", &sized(1 << 40)),
-        Wrong { archive: Some(bad.clone()), ..same("digest", "another bundle", &sized(bad.len())) },
+        Wrong { archive: Some(bad.clone()), ..same("digest", "another bundle", &sized(bad.len() as u64)) },
     ]
 }
 

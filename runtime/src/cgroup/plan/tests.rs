@@ -79,6 +79,27 @@ fn memory() {
 }
 
 #[test]
+fn figures_beyond_32_bits_are_written_as_they_are() {
+    let v1 = "memory.limit_in_bytes=8589934592, memory.memsw.limit_in_bytes=12884901888";
+    check(
+        r#"{"memory":{"limit":8589934592,"swap":12884901888}}"#,
+        "memory.swap.max=4294967296, memory.max=8589934592",
+        v1,
+    );
+    let v1 = "memory.soft_limit_in_bytes=6442450944";
+    check(r#"{"memory":{"reservation":6442450944}}"#, "memory.low=6442450944", v1);
+    let v1 = "hugetlb.1GB.limit_in_bytes=8589934592, hugetlb.1GB.rsvd.limit_in_bytes=8589934592?";
+    let v2 = "hugetlb.1GB.max=8589934592, hugetlb.1GB.rsvd.max=8589934592?";
+    check(r#"{"hugepageLimits":[{"pageSize":"1GB","limit":8589934592}]}"#, v2, v1);
+    let rate = r#"{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":8589934592}]}}"#;
+    check(rate, "io.max=8:0 rbps=8589934592", "blkio.throttle.read_bps_device=8:0 8589934592");
+    check(r#"{"pids":{"limit":4294967296}}"#, "pids.max=4294967296", "pids.max=4294967296");
+    let quota = r#"{"cpu":{"quota":8589934592,"period":1000000}}"#;
+    let v1 = "cpu.cfs_period_us=1000000, cpu.cfs_quota_us=8589934592";
+    check(quota, "cpu.max=8589934592 1000000", v1);
+}
+
+#[test]
 fn cpu() {
     let check = |json: &str, v2, v1| check(&format!(r#"{{"cpu":{{{json}}}}}"#), v2, v1);
     check(r#""shares":0,"quota":0,"period":0,"cpus":"","mems":"""#, "", "");

@@ -11,24 +11,13 @@ use super::open_read;
 
 const MEMORY_PREFIX: &[u8] = b"/memfd:";
 
-/// `struct mount_attr` of mount_setattr(2).
-#[repr(C)]
-struct MountAttr {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    userns_fd: u64,
-}
-
-const MOUNT_ATTR_RDONLY: u64 = 1;
-
 /// Our binary, opened through a bind mount of its own that is read-only and attached nowhere; and the tree that holds
 /// the mount.
 pub(super) fn read_only_mount() -> Result<(OwnedFd, OwnedFd), Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
     // Only this attribute is added: nosuid and noexec would change what executing the image means.
-    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
+    let attr = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: mount_setattr(2) reads a NUL-terminated path (the empty string: the descriptor itself) and `size` bytes
     // of `attr`; both live across the call and the kernel keeps neither.
     let done = unsafe {
@@ -38,7 +27,7 @@ pub(super) fn read_only_mount() -> Result<(OwnedFd, OwnedFd), Errno> {
             c"".as_ptr(),
             libc::AT_EMPTY_PATH,
             &raw const attr,
-            size_of::<MountAttr>(),
+            size_of::<libc::mount_attr>(),
         )
     };
     if done != 0 {

@@ -110,7 +110,9 @@ fn set_executable(image: &OwnedFd) -> Result<(), Errno> {
     if done == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
-/// `struct prctl_mm_map` of <linux/prctl.h>.
+/// `struct prctl_mm_map` of <linux/prctl.h>. It has a pointer in it and no form for 32-bit programs: a 64-bit kernel finds
+/// `exe_fd` of a 32-bit program in the place of `auxv_size`, without an `auxv`, and answers EINVAL. Then the program is
+/// executed anew.
 #[repr(C)]
 struct MemoryMap {
     start_code: u64,
@@ -127,6 +129,9 @@ struct MemoryMap {
     auxv: *const u64,
     auxv_size: u32,
     exe_fd: u32,
+    /// Where pointers have 4 bytes the kernel's structure has 4 at its end that mean nothing.
+    #[cfg(target_pointer_width = "32")]
+    padding: u32,
 }
 
 /// `PR_SET_MM_MAP` of prctl(2): needs `CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN` in our own user name space, and a
@@ -176,6 +181,8 @@ fn memory_map(stat: &[u8]) -> Option<MemoryMap> {
         auxv: ptr::null(),
         auxv_size: 0,
         exe_fd: u32::MAX,
+        #[cfg(target_pointer_width = "32")]
+        padding: 0,
     })
 }
 
@@ -228,5 +235,12 @@ mod tests {
         );
         assert_eq!([map.arg_start, map.arg_end, map.env_start, map.env_end], [48, 49, 50, 51]);
         assert!(memory_map(b"7 (x) S 1 2").is_none());
+    }
+
+    #[test]
+    fn the_map_is_the_kernels() {
+        let pointer = size_of::<usize>();
+        assert_eq!(std::mem::offset_of!(MemoryMap, auxv_size), 88 + pointer);
+        assert_eq!(size_of::<MemoryMap>(), 104, "PR_SET_MM_MAP_SIZE on kernels of both widths");
     }
 }

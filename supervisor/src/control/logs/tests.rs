@@ -275,3 +275,14 @@ fn a_line_that_is_being_written_is_waited_for() {
     source.refresh().unwrap();
     assert_eq!(source.next().unwrap().unwrap().text, "line 1");
 }
+
+#[tokio::test]
+async fn the_last_lines_of_a_file_beyond_4_gib() {
+    let folder = Folder::new();
+    folder.write("web-0.log", 0..1);
+    let file = fs::OpenOptions::new().write(true).open(folder.0.path().join("web-0.log")).unwrap();
+    file.set_len(5 << 30).unwrap();
+    writeln!(fs::OpenOptions::new().append(true).open(folder.0.path().join("web-0.log")).unwrap()).unwrap();
+    folder.write("web-0.log", 1..9);
+    assert_eq!(folder.seconds("web-0", tail(3)).await, [6, 7, 8]);
+}

@@ -2,11 +2,10 @@
 //! whole programs with a C library of somebody's choice in them, and they have no files, no user and no capabilities left
 //! anyway. Whatever could make a process, enter another's, or reach a rarely used part of the kernel is on it.
 
+mod program;
+
 use super::Error;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-};
+use program::{Machine, Rule, When};
 
 /// What a child may do beside computing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +17,6 @@ pub(in crate::fleet) enum Filter {
 }
 
 /// Denied to both.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const DENIED: &[libc::c_long] = &[
     // Other programs and processes.
     libc::SYS_execve,
@@ -95,6 +93,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_socketpair,
 ];
 
+/// Calls that other machines have not got.
 #[cfg(target_arch = "x86_64")]
 const DENIED_HERE: &[libc::c_long] = &[
     libc::SYS_fork,
@@ -107,95 +106,68 @@ const DENIED_HERE: &[libc::c_long] = &[
     libc::SYS_inotify_init,
 ];
 #[cfg(target_arch = "aarch64")]
-const DENIED_HERE: &[libc::c_long] = &[];
+const DENIED_HERE: &[libc::c_long] = &[libc::SYS_kexec_file_load];
+#[cfg(target_arch = "arm")]
+const DENIED_HERE: &[libc::c_long] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_mknod,
+    libc::SYS_uselib,
+    libc::SYS_kexec_file_load,
+    libc::SYS_inotify_init,
+    libc::SYS_pciconfig_write,
+    SYS_CLOCK_SETTIME64,
+    SYS_CLOCK_ADJTIME64,
+];
+
+/// With 64 bits for seconds, these two are other calls on a 32-bit machine; libc has no names for them
+/// (arch/arm/tools/syscall.tbl).
+#[cfg(target_arch = "arm")]
+const SYS_CLOCK_SETTIME64: libc::c_long = 404;
+#[cfg(target_arch = "arm")]
+const SYS_CLOCK_ADJTIME64: libc::c_long = 405;
+
+const REFUSED: u16 = libc::EPERM as u16;
+const ABSENT: u16 = libc::ENOSYS as u16;
 
 impl Filter {
     /// Puts the filter in place. Returns what could not be done.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn apply(self) -> Result<Option<String>, Error> {
-        for program in self.programs().map_err(|error| Error::Calls(Box::new(error)))? {
-            match seccompiler::apply_filter(&program) {
-                Ok(()) => {}
-                Err(seccompiler::Error::Seccomp(error)) if lacks_seccomp(&error) => {
-                    return Ok(Some("seccomp: not at all, this kernel does not have it".to_owned()));
-                }
-                Err(error) => return Err(Error::Calls(Box::new(error))),
+        match seccompiler::apply_filter(&program::assemble(Machine::HERE, &self.rules())) {
+            Ok(()) => Ok(None),
+            Err(seccompiler::Error::Seccomp(error)) if lacks_seccomp(&error) => {
+                Ok(Some("seccomp: not at all, this kernel does not have it".to_owned()))
             }
+            Err(error) => Err(Error::Calls(Box::new(error))),
         }
-        Ok(None)
     }
 
-    /// Puts the filter in place. Returns what could not be done.
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    pub(super) fn apply(self) -> Result<Option<String>, Error> {
-        Ok(Some(format!("seccomp: not at all, there is no filter for `{}`", std::env::consts::ARCH)))
-    }
-
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    fn programs(self) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
-        let arch = std::env::consts::ARCH.try_into()?;
-        let mut denied: std::collections::BTreeMap<_, _> =
-            DENIED.iter().chain(DENIED_HERE).map(|call| (*call, Vec::new())).collect();
-        match self {
-            Self::Network => {
-                let (v4, v6) = (libc::AF_INET as u64, libc::AF_INET6 as u64);
-                let other = [argument(0, SeccompCmpOp::Ne, v4)?, argument(0, SeccompCmpOp::Ne, v6)?];
-                denied.insert(libc::SYS_socket, vec![SeccompRule::new(other.to_vec())?]);
-                // A thread, which looking up names needs, is not a process.
-                let thread = libc::CLONE_THREAD as u64;
-                let process = argument(0, SeccompCmpOp::MaskedEq(thread), 0)?;
-                denied.insert(libc::SYS_clone, vec![SeccompRule::new(vec![process])?]);
-            }
-            Self::Files => {
-                denied.extend([libc::SYS_socket, libc::SYS_connect, libc::SYS_clone].map(|call| (call, Vec::new())));
-            }
-        }
-        let refuse = SeccompAction::Errno(libc::EPERM as u32);
-        let first = SeccompFilter::new(denied, SeccompAction::Allow, refuse, arch)?.try_into()?;
+    fn rules(self) -> Vec<Rule> {
+        let mut rules: Vec<_> = DENIED.iter().chain(DENIED_HERE).map(|call| Rule::always(*call, REFUSED)).collect();
         // `clone3` has its flags in memory, where a filter cannot look; a C library that does not find it uses `clone`.
-        let absent = SeccompAction::Errno(libc::ENOSYS as u32);
-        let clone3 = [(libc::SYS_clone3, Vec::new())].into_iter().collect();
-        let second = SeccompFilter::new(clone3, SeccompAction::Allow, absent, arch)?.try_into()?;
-        Ok([without_x32(first), second])
+        rules.push(Rule::always(libc::SYS_clone3, ABSENT));
+        match self {
+            Self::Network => rules.extend([
+                Rule {
+                    call: libc::SYS_socket,
+                    when: When::FirstIsNeither(libc::AF_INET, libc::AF_INET6),
+                    errno: REFUSED,
+                },
+                // A thread, which looking up names needs, is not a process.
+                Rule { call: libc::SYS_clone, when: When::FirstLacks(libc::CLONE_THREAD), errno: REFUSED },
+            ]),
+            Self::Files => rules
+                .extend([libc::SYS_socket, libc::SYS_connect, libc::SYS_clone].map(|call| Rule::always(call, REFUSED))),
+        }
+        rules
     }
 }
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
-}
-
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn lacks_seccomp(error: &std::io::Error) -> bool {
     // seccomp(2): ENOSYS without seccomp, EINVAL without filters; our own programs are not what EINVAL means here, since
-    // the compiler made them.
+    // the tests run them.
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
 }
 
-/// On x86-64 each call has a second number, for the x32 way of calling, that passes as the same architecture: a list of
-/// denied numbers would not hold it, so all of them go first. `ld [nr]; jge 0x40000000, +0, +1; ret ENOSYS`.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn without_x32(program: BpfProgram) -> BpfProgram {
-    if !cfg!(target_arch = "x86_64") {
-        return program;
-    }
-    let instruction = |code, jt, jf, k| seccompiler::sock_filter { code, jt, jf, k };
-    let errno = 0x0005_0000 | libc::ENOSYS as u32;
-    let mut whole =
-        vec![instruction(0x20, 0, 0, 0), instruction(0x35, 0, 1, 0x4000_0000), instruction(0x06, 0, 0, errno)];
-    whole.extend(program);
-    whole
-}
-
-#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_are_made_for_both() {
-        for filter in [Filter::Network, Filter::Files] {
-            let [denied, clone3] = filter.programs().unwrap();
-            assert!(denied.len() > DENIED.len() && !clone3.is_empty());
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

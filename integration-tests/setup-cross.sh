@@ -1,0 +1,175 @@
+#!/bin/bash
+# setup-cross.sh - what it takes to build Skiff for x86_64, aarch64 and armv7, and to run ARM programs here: from Debian's
+# packages alone (Debian 12 or 13 on x86-64), one Rust compiler for all.
+#
+#   setup-cross.sh rustc                      prints the path of a rustc 1.85; fetches it if it is not there
+#   eval "$(setup-cross.sh env armv7 ...)"    makes cargo build for these; then, with the triples of `setup-cross.sh triple armv7`,
+#
+#     cargo build --target armv7-unknown-linux-gnueabihf -p skiff                       static programs, under target/cross
+#     cargo test --target armv7-unknown-linux-gnueabihf -p skiff --lib                  unit tests, under qemu
+#     cargo test --no-run --target aarch64-unknown-linux-gnu -p skiff-integration-tests --test runtime      to be taken elsewhere
+#
+# A standard library fits one compiler only, and Debian has those of ARM: Debian 12 in its second compiler (rustc-web, kept for
+# browsers), Debian 13 in its own. Both are 1.85, the oldest that Skiff builds with, so setup-msrv.sh checks with this one too.
+# Compiler, libraries and qemu are unpacked under target/tools, so that they meet neither the machine's Rust nor its qemu; only
+# the C cross compilers are installed, which takes root, and is said. Everything is linked statically, tests too: what is tested
+# is linked as what is shipped, and qemu and guests need no libraries of the other machine.
+#
+# Exit status 3, with the reason on stderr, where there are no such packages.
+set -euo pipefail
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+wanted=1.85
+tools=$top/target/tools
+root=$tools/rust-$wanted/root
+
+say() { echo "setup-cross: $*" >&2; }
+lacking() { say "$*"; exit 3; }
+
+# what OF ARCH: the names that Rust, Debian, gcc and qemu have for it.
+what() {
+    case $1-$2 in
+        triple-x86_64) echo x86_64-unknown-linux-gnu ;; triple-aarch64) echo aarch64-unknown-linux-gnu ;;
+        triple-armv7) echo armv7-unknown-linux-gnueabihf ;;
+        debian-x86_64) echo amd64 ;; debian-aarch64) echo arm64 ;; debian-armv7) echo armhf ;;
+        gnu-x86_64) echo x86_64-linux-gnu ;; gnu-aarch64) echo aarch64-linux-gnu ;; gnu-armv7) echo arm-linux-gnueabihf ;;
+        qemu-aarch64) echo qemu-aarch64 ;; qemu-armv7) echo qemu-arm ;;
+        *) say "there is no architecture \`$2\`; there are x86_64, aarch64 and armv7"; exit 2 ;;
+    esac
+}
+
+# private ARGS: apt-get or apt-cache with lists of our own, which know the foreign architectures. The machine's stay as they are.
+private() {
+    local program=$1
+    shift
+    "$program" -o "Dir::State::Lists=$tools/apt/lists" -o "Dir::Etc::sourcelist=$tools/apt/sources.list" -o Dir::Etc::sourceparts=- \
+        -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o Dir::State::status=/dev/null -o Dir::Cache::pkgcache= \
+        -o Dir::Cache::srcpkgcache= -o Acquire::Languages=none -o APT::Sandbox::User=root -o APT::Architecture=amd64 \
+        -o APT::Architectures::=amd64 -o APT::Architectures::=arm64 -o APT::Architectures::=armhf "$@"
+}
+
+# Sets $suite, and fetches the lists if this run has not yet.
+read_lists() {
+    [ -z "${suite:-}" ] || return 0
+    [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || lacking "this takes Debian on x86-64"
+    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")
+    case $suite in bookworm | trixie) ;; *) lacking "this takes the packages of Debian 12 or 13; this machine is \`$suite\`" ;; esac
+    local site pocket
+    mkdir -p "$tools/apt/lists/partial"
+    for pocket in "$suite" "$suite-backports"; do
+        # Backports lie beside the suite, whether the machine uses them or not.
+        site=$(apt-get indextargets --format '$(SITE) $(RELEASE)' | awk -v s="${pocket%-backports}" '$2 == s {print $1; exit}')
+        [ -z "$site" ] || echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $pocket main"
+    done >"$tools/apt/sources.list"
+    [ -s "$tools/apt/sources.list" ] || lacking "this machine has no apt source for \`$suite\`"
+    # A suite may have no backports (yet), and a mirror may be half-way through an update.
+    private apt-get update -qq >&2 || private apt-get update -qq >&2 || say "apt could not read all of its lists"
+}
+
+# newest PACKAGE[:ARCH] [START]: the newest version, of those that begin with START.
+newest() { private apt-cache madison "$1" | awk -v s="${2:-}" 'index($3, s) == 1 {print $3; exit}'; }
+
+# unpack INTO PACKAGE...: fetches packages and unpacks them; nothing is installed.
+unpack() {
+    local into=$1 debs deb
+    shift
+    say "unpacking $* under ${into#"$top"/}"
+    debs=$(mktemp -d "$tools/debs.XXXXXX")
+    (cd "$debs" && private apt-get download -qq "$@" >&2)
+    mkdir -p "$into"
+    for deb in "$debs"/*.deb; do dpkg -x "$deb" "$into"; done
+    rm -rf "$debs"
+}
+
+# std ARCH: the compiler's libraries for one architecture, the compiler itself with those of x86_64.
+std() {
+    local debian web='' version packages
+    [ ! -e "$root/.$1" ] || return 0
+    read_lists
+    debian=$(what debian "$1")
+    [ "$suite" = trixie ] || web=-web
+    version=$(newest "rustc$web" "$wanted.")
+    [ -n "$version" ] || lacking "there is no rustc$web $wanted in the apt sources of this machine"
+    packages=("libstd-rust$web-dev:$debian=$version")
+    # What is a library in name only: it has the compiler itself.
+    if [ "$1" = x86_64 ]; then packages+=("rustc$web=$version" "libstd-rust$web-$wanted=$version" libllvm19); fi
+    unpack "$root" "${packages[@]}"
+    : >"$root/.$1"
+}
+
+# rustc and rustdoc as they are to be called: the wrapper keeps the unpacked libraries from every other program.
+rustc() {
+    local program path
+    std x86_64
+    for program in rustc rustdoc; do
+        path=$root/usr/bin/$program
+        printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q "$@"\n' "$root/usr/lib/x86_64-linux-gnu" "$path" >"$tools/rust-$wanted/$program"
+        chmod +x "$tools/rust-$wanted/$program"
+    done
+    "$tools/rust-$wanted/rustc" --version | grep -q "^rustc $wanted\." || lacking "the unpacked rustc does not run"
+    echo "$tools/rust-$wanted/rustc"
+}
+
+# emulators: qemu-user, static. Debian 12's own is an old one in another package.
+emulators() {
+    local version
+    [ ! -x "$tools/qemu/usr/bin/qemu-arm" ] || return 0
+    read_lists
+    version=$(newest qemu-user "1:1")
+    if [ -n "$version" ]; then
+        unpack "$tools/qemu-new" "qemu-user=$version"
+    else
+        unpack "$tools/qemu-new" qemu-user-static
+        for program in qemu-arm qemu-aarch64; do mv "$tools/qemu-new/usr/bin/$program-static" "$tools/qemu-new/usr/bin/$program"; done
+    fi
+    # The other twenty machines are 300 MB.
+    find "$tools/qemu-new" -type f ! -name qemu-arm ! -name qemu-aarch64 -delete
+    rm -rf "$tools/qemu"
+    mv "$tools/qemu-new" "$tools/qemu"
+}
+
+# compilers ARCH...: C compilers, which link, and compile what some crates have in C and assembly.
+compilers() {
+    local arch packages=()
+    for arch in "$@"; do
+        if ! command -v "$(what gnu "$arch")-gcc" >/dev/null; then
+            if [ "$arch" = x86_64 ]; then packages+=(gcc libc6-dev); else
+                packages+=("gcc-$(what gnu "$arch")" "libc6-dev-$(what debian "$arch")-cross"); fi
+        fi
+    done
+    [ ${#packages[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || { say "run as root, or install what is missing: apt-get install ${packages[*]}"; exit 1; }
+    say "installing ${packages[*]} (apt)"
+    apt-get update -qq >&2
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+}
+
+# environment ARCH...: the lines for the caller's shell.
+environment() {
+    local arch triple upper
+    compilers "$@"
+    rustc >/dev/null
+    printf 'export RUSTC=%q RUSTDOC=%q CARGO_TARGET_DIR=%q\n' "$tools/rust-$wanted/rustc" "$tools/rust-$wanted/rustdoc" "$top/target/cross"
+    for arch in "$@"; do
+        std "$arch"
+        triple=$(what triple "$arch")
+        upper=$(tr 'a-z-' 'A-Z_' <<<"$triple")
+        printf 'export CARGO_TARGET_%s_LINKER=%s-gcc CC_%s=%s-gcc\n' "$upper" "$(what gnu "$arch")" "${triple//-/_}" "$(what gnu "$arch")"
+        printf 'export CARGO_TARGET_%s_RUSTFLAGS="-C target-feature=+crt-static"\n' "$upper"
+        if [ "$arch" != x86_64 ]; then
+            emulators
+            printf 'export CARGO_TARGET_%s_RUNNER=%q\n' "$upper" "$tools/qemu/usr/bin/$(what qemu "$arch")"
+        fi
+    done
+}
+
+# One at a time: two builds may want the same package.
+mkdir -p "$tools"
+exec 9>"$tools/.cross.lock"
+flock 9
+case ${1:-} in
+    rustc) rustc ;;
+    triple) what triple "${2:-}" ;;
+    env) shift && environment "$@" ;;
+    *) sed -n '2,20p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+esac
