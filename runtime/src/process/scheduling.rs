@@ -82,7 +82,8 @@ pub fn plan_io_priority(priority: &LinuxIOPriority) -> Result<i32, Error> {
     }
 }
 
-/// The value for `personality(2)`.
+/// The value for `personality(2)`. On a 64-bit machine `LINUX32` makes `uname -m` name the 32-bit one; a 32-bit ARM kernel takes
+/// the word and goes back to its own at `execve(2)`, since it is what was asked for anyway.
 ///
 /// # Errors
 /// Flags: the specification reserves the word and defines none.
