@@ -1,5 +1,7 @@
 //! The two clocks: one for decisions, which nobody can set, and one for people.
 
+pub mod rfc3339;
+
 use rustix::time::{ClockId, clock_gettime};
 use skiff_planner::moment::Moment;
 use std::time::SystemTime;
@@ -38,7 +40,7 @@ mod tests {
     fn time_goes_on_after_2038() {
         let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(4_102_444_800_007);
         assert_eq!(spelled(at), "2100-01-01T00:00:00.007Z");
-        assert_eq!(humantime::parse_rfc3339("2100-01-01T00:00:00.007Z"), Ok(at));
+        assert_eq!(rfc3339::parse("2100-01-01T00:00:00.007Z"), Some(at));
         assert_eq!(size_of_val(&clock_gettime(ClockId::Boottime).tv_sec), 8);
     }
 

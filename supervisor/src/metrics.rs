@@ -7,6 +7,7 @@ mod containers;
 mod daemon;
 mod exposition;
 
+use crate::clock::rfc3339;
 use crate::view::Device;
 use exposition::{Page, Value};
 use std::time::SystemTime;
@@ -25,7 +26,7 @@ pub fn text(device: &Device) -> String {
 
 /// RFC 3339 in seconds since 1970; nothing for what is no time.
 fn seconds(time: &str) -> Option<Value> {
-    let time = humantime::parse_rfc3339(time).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let time = rfc3339::parse(time)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(Value::Count(time.as_secs()))
 }
 

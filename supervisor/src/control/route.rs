@@ -2,6 +2,7 @@
 //! gets any further than this unless it is a name that can exist.
 
 use super::answer::Refusal;
+use crate::clock::rfc3339;
 use crate::percent;
 use hyper::{Method, StatusCode};
 use skiff_planner::name::{InstanceId, ServiceName};
@@ -101,10 +102,10 @@ fn events(query: &mut Parameters) -> Result<Route, Refusal> {
 }
 
 fn logs(name: &str, query: &mut Parameters) -> Result<Route, Refusal> {
-    let time = "a time in UTC, as in 2026-11-24T08:00:00Z";
+    let time = "a time such as 2026-11-24T08:00:00Z";
     let reading = Reading {
         tail: query.take("tail", "a number", |text| text.parse().ok())?,
-        since: query.take("since", time, |text| humantime::parse_rfc3339(text).ok())?,
+        since: query.take("since", time, rfc3339::parse)?,
         follow: query.flag("follow")?,
     };
     Ok(Route::Logs(self::name(name)?, reading))

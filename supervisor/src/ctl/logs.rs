@@ -4,6 +4,7 @@
 use super::client::{Client, Error};
 use super::print::Both;
 use super::{instances, words};
+use crate::clock::rfc3339;
 use crate::control::Line;
 use crate::percent;
 use clap::Args;
@@ -44,7 +45,9 @@ fn tail(text: &str) -> Result<Tail, String> {
 
 fn since(text: &str) -> Result<SystemTime, String> {
     let ago = humantime::parse_duration(text).ok().and_then(|length| SystemTime::now().checked_sub(length));
-    let time = || humantime::parse_rfc3339_weak(text).ok();
+    // People write a space, and leave the `Z` out.
+    let full = text.replacen(' ', "T", 1);
+    let time = || rfc3339::parse(&full).or_else(|| rfc3339::parse(&format!("{full}Z")));
     ago.or_else(time)
         .ok_or_else(|| "give a length of time such as `10m`, or a time such as `2026-11-24T08:00:00Z`".into())
 }
@@ -174,6 +177,7 @@ mod tests {
     #[test]
     fn since_is_a_length_or_a_time() {
         assert_eq!(since("1970-01-01T00:00:05Z").unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(), 5);
+        assert_eq!(since("2026-11-24 08:00:00"), since("2026-11-24T08:00:00Z"));
         let ago = SystemTime::now().duration_since(since("10m").unwrap()).unwrap().as_secs();
         assert!((540..=600).contains(&ago), "{ago}");
         for wrong in ["", "yesterday", "99999999999999y", "2026-13-01T00:00:00Z"] {

@@ -4,6 +4,7 @@
 use super::client::Client;
 use super::words::{count, plain, size, span};
 use super::{Format, print, why, words};
+use crate::clock::rfc3339;
 use crate::view::{Device, Fleet};
 use anyhow::Context as _;
 use clap::Args;
@@ -80,7 +81,7 @@ fn fleet(fleet: &Fleet, now: &str) -> String {
 
 /// Seconds from one time to another, neither of them later than the other.
 fn since(time: &str, now: &str) -> Option<u64> {
-    let (time, now) = (humantime::parse_rfc3339(time).ok()?, humantime::parse_rfc3339(now).ok()?);
+    let (time, now) = (rfc3339::parse(time)?, rfc3339::parse(now)?);
     now.duration_since(time).ok().map(|passed| passed.as_secs())
 }
 

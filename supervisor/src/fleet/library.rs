@@ -13,6 +13,7 @@ use super::unpack;
 use super::verify::{self, Judged, Keys, Memory};
 use super::{Accepted, Settings, Staged};
 use crate::chain::chain;
+use crate::clock::rfc3339;
 use crate::{digest, store};
 use serde::{Deserialize, Serialize};
 use skiff_planner::fleet::ReleaseRef;
@@ -303,7 +304,7 @@ impl Believed {
             digest: self.judged.digest.clone(),
             etag: self.etag.clone(),
             key: self.judged.key.clone(),
-            expires: metadata.expires.as_deref().and_then(|text| humantime::parse_rfc3339(text).ok()),
+            expires: metadata.expires.as_deref().and_then(rfc3339::parse),
             signed: self.judged.memory.signed.and_then(verify::time),
             status: self.judged.fleet.status.clone(),
             group: self.selection.group.clone(),

@@ -2,6 +2,7 @@
 //! blocks of bytes become pieces, whatever is in them, and no piece is longer than [`LONGEST`].
 
 use super::Stream;
+use crate::clock::rfc3339;
 use std::time::SystemTime;
 
 /// The longest piece of a line, in bytes; a longer line comes in several.
@@ -100,7 +101,7 @@ fn parse(line: &[u8]) -> Option<(Head, &[u8])> {
     let mut fields = line[zeros..].splitn(4, |byte| *byte == b' ');
     let mut field = || fields.next();
     let time = std::str::from_utf8(field()?).ok()?;
-    let at = humantime::parse_rfc3339(time).ok()?;
+    let at = rfc3339::parse(time)?;
     let stream = match field()? {
         b"stdout" => Stream::Stdout,
         b"stderr" => Stream::Stderr,
