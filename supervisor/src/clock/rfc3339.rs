@@ -88,8 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_eight_centuries_is_read_as_it_is_written() {
-        for day in 0..=300_000 {
+    fn what_is_written_is_read() {
+        // Every day until 2108, and some until 2408, when the calendar has come round.
+        for day in (0..50_500).chain((50_500..160_000).step_by(29)) {
             let time = at(day * 86_400 + day % 86_400) + Duration::from_nanos(day);
             assert_eq!(parse(&humantime::format_rfc3339_nanos(time).to_string()), Some(time));
         }

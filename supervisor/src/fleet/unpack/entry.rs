@@ -391,3 +391,35 @@ fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
     text.chars().map(|it| if it.is_control() { char::REPLACEMENT_CHARACTER } else { it }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 5 GiB are 1 GiB in 32 bits.
+    #[test]
+    fn sizes_beyond_4_gib_are_what_they_are() {
+        let mut header = Header::new_ustar();
+        header.set_path("rootfs/image").unwrap();
+        header.set_size(5 << 30);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_cksum();
+        let seen = |bytes| {
+            let limits = Limits { entries: 10, bytes, archive: bytes };
+            let mut kind = None;
+            let outcome = each(header.as_bytes().as_slice(), limits, |entry, _| {
+                kind = Some(entry.kind.clone());
+                Ok(())
+            });
+            (kind, outcome.unwrap_err().to_string())
+        };
+        let (kind, why) = seen(6 << 30);
+        assert_eq!(kind, Some(Kind::File(5 << 30)), "{why}");
+        assert!(why.contains("is cut off"), "{why}");
+        let (kind, why) = seen(4 << 30);
+        assert_eq!(kind, None);
+        assert!(why.contains("makes it more than 4294967296 bytes"), "{why}");
+    }
+}

@@ -229,3 +229,32 @@ fn shown(path: &[Vec<u8>]) -> String {
 pub(super) fn here() -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, ".", FOLDER, Mode::empty())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::process::Command;
+
+    /// A 32-bit machine has older calls with 32 bits for time, and others with 16 for an owner.
+    #[test]
+    fn times_after_2038_and_large_owners_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = rustix::fs::open(folder.path(), FOLDER, Mode::empty()).unwrap();
+        let owners = rustix::process::geteuid().is_root();
+        let mut place = Place::new(root, owners);
+        for (name, kind) in [("file", Kind::File(0)), ("link", Kind::Symlink(b"file".to_vec()))] {
+            let path = vec![b"rootfs".to_vec(), name.as_bytes().to_vec()];
+            let entry = Entry { path, kind, mode: 0o640, uid: 100_001, gid: 100_002, mtime: 4_102_444_800 };
+            place.make(&entry, &mut io::empty()).unwrap();
+            let made = folder.path().join("rootfs").join(name);
+            let look = std::fs::symlink_metadata(&made).unwrap();
+            // Another program is asked what this file system can do at best.
+            assert!(Command::new("touch").args(["-hd", "@4102444800"]).arg(&made).status().unwrap().success());
+            assert_eq!(look.mtime(), std::fs::symlink_metadata(&made).unwrap().mtime());
+            if owners {
+                assert_eq!((look.uid(), look.gid()), (100_001, 100_002));
+            }
+        }
+    }
+}
