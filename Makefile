@@ -7,7 +7,7 @@ ARCH ?= x86_64 aarch64 armv7
 SKIPS := $(CURDIR)/target/skips
 export SKIFF_SKIP_LOG ?= $(SKIPS)
 
-.PHONY: help build release dist demo demo-runtime test setup test-unit test-arm-unit test-integration test-guest bench lint fmt clippy deny tidy msrv skips clean
+.PHONY: help build release dist demo demo-runtime test setup test-unit test-arm-unit test-arm-guest test-integration test-guest bench lint fmt clippy deny tidy msrv skips clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -49,6 +49,9 @@ test-unit: ## the tests of each crate; those that need root say so and are count
 
 test-arm-unit: ## the tests of each crate on aarch64 and armv7, under qemu-user
 	@integration-tests/arm-unit.sh
+
+test-arm-guest: ## the same tests for armv7, with those that need a kernel, in the arm64 guest (root; emulation)
+	@integration-tests/arm-guest.sh
 
 test-integration: ## runtime, shim and supervisor on this kernel, with runc, crun, containerd and libcontainer beside them (root)
 	$(CARGO) build --workspace --bins

@@ -3,11 +3,15 @@
 # packages alone (Debian 12 or 13 on x86-64), one Rust compiler for all.
 #
 #   setup-cross.sh rustc                      prints the path of a rustc 1.85; fetches it if it is not there
-#   eval "$(setup-cross.sh env armv7 ...)"    makes cargo build for these; then, with the triples of `setup-cross.sh triple armv7`,
+#   setup-cross.sh triple armv7               prints Rust's name for it: armv7-unknown-linux-gnueabihf
+#   eval "$(setup-cross.sh env armv7 ...)"    makes cargo build for these, under target/cross, and run tests under qemu:
 #
-#     cargo build --target armv7-unknown-linux-gnueabihf -p skiff                       static programs, under target/cross
-#     cargo test --target armv7-unknown-linux-gnueabihf -p skiff --lib                  unit tests, under qemu
-#     cargo test --no-run --target aarch64-unknown-linux-gnu -p skiff-integration-tests --test runtime      to be taken elsewhere
+#     cargo build --target armv7-unknown-linux-gnueabihf -p skiff
+#     cargo test --target armv7-unknown-linux-gnueabihf --workspace --exclude skiff-integration-tests --lib
+#
+#   setup-cross.sh tests 'aarch64 ...' ARGS   builds tests, to be run elsewhere, with these arguments for cargo test, as in
+#     setup-cross.sh tests aarch64 -p skiff-integration-tests --test runtime
+#   and prints a line for each: architecture, name, folder of its crate, path of the program
 #
 # A standard library fits one compiler only, and Debian has those of ARM: Debian 12 in its second compiler (rustc-web, kept for
 # browsers), Debian 13 in its own. Both are 1.85, the oldest that Skiff builds with, so setup-msrv.sh checks with this one too.
@@ -163,6 +167,30 @@ environment() {
     done
 }
 
+# tests ARCHES ARGS...: the programs of tests.
+tests() {
+    local arches=$1 arch lines targets=() options=() package
+    shift
+    # shellcheck disable=SC2086 # words
+    lines=$(environment $arches)
+    eval "$lines"
+    for arch in $arches; do targets+=(--target "$(what triple "$arch")"); done
+    # They are built to be run once or twice: no lines for a debugger, which are most of a test's size. What computes for long is
+    # worth being compiled for longer, since all is slower under emulation.
+    for package in crc32fast minisign minisign-verify scrypt sha2 zlib-rs; do options+=(--config "profile.dev.package.$package.opt-level=2"); done
+    cd "$top"
+    CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 cargo test --locked --no-run "${options[@]}" "${targets[@]}" "$@" --message-format=json-render-diagnostics |
+        python3 -c 'import json, os, sys
+arches = dict(zip(sys.argv[2::2], sys.argv[1::2]))
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable") and message["profile"]["test"]:
+        program = message["executable"]
+        arch = next(arch for triple, arch in arches.items() if "/" + triple + "/" in program)
+        print(arch, message["target"]["name"], os.path.dirname(message["manifest_path"]), program)
+' $(for arch in $arches; do echo "$arch" "$(what triple "$arch")"; done)
+}
+
 # One at a time: two builds may want the same package.
 mkdir -p "$tools"
 exec 9>"$tools/.cross.lock"
@@ -171,5 +199,6 @@ case ${1:-} in
     rustc) rustc ;;
     triple) what triple "${2:-}" ;;
     env) shift && environment "$@" ;;
-    *) sed -n '2,20p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+    tests) shift && tests "$@" ;;
+    *) sed -n '2,22p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac

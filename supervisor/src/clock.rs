@@ -35,6 +35,16 @@ mod tests {
         assert!(wall().ends_with('Z'));
     }
 
+    #[test]
+    fn the_time_is_the_machines() {
+        let other = || {
+            let said = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap();
+            String::from_utf8(said.stdout).unwrap().trim_end().to_owned()
+        };
+        let (before, own, after) = (other(), wall(), other());
+        assert!(before[..19] <= own[..19] && own[..19] <= after[..19], "{before} {own} {after}");
+    }
+
     /// What counts its seconds in 32 bits ends in January 2038.
     #[test]
     fn time_goes_on_after_2038() {
