@@ -3,11 +3,10 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 STATIC := target/$(TRIPLE)/release
+LANE := $(CARGO) run --quiet -p skiff-integration-tests --bin lane --
 ARCH ?= x86_64 aarch64 armv7
-SKIPS := $(CURDIR)/target/skips
-export SKIFF_SKIP_LOG ?= $(SKIPS)
 
-.PHONY: help build release dist demo demo-runtime test setup test-unit test-arm-unit test-arm-guest test-integration test-guest bench lint fmt clippy deny tidy msrv skips clean
+.PHONY: help build release dist demo demo-runtime test test-quick lanes lane setup test-unit test-arm-unit test-arm-guest test-guest bench lint fmt clippy deny tidy msrv clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,7 +21,7 @@ release: ## static release binaries; prints where they are
 	@cd $(STATIC) && ls -l skiff containerd-shim-skiff-v1 skiffd skiffctl | awk '{print "$(STATIC)/" $$NF ": " $$5 " bytes"}'
 
 dist: ## static release binaries for each ARCH (default all three), checked, into target/dist/ARCH
-	@integration-tests/dist.sh $(ARCH)
+	@PROFILE=$(or $(PROFILE),release) integration-tests/dist.sh $(ARCH)
 
 demo: ## build, then show the main job: a fleet over HTTP becomes running, limited, restarted, reported containers (root)
 	@integration-tests/demo.sh
@@ -30,36 +29,36 @@ demo: ## build, then show the main job: a fleet over HTTP becomes running, limit
 demo-runtime: ## the OCI runtime alone: a container with limits, as the kernel has them (root)
 	@integration-tests/demo-runtime.sh
 
-test: ## set-up, lint, unit tests, integration tests here and in the guest (root; about 20 minutes the first time)
-	@mkdir -p target && rm -f $(SKIPS)
+test: ## set-up, lint, every lane (`make lanes`), one line for each with what passed, failed and was skipped (root; cold about half an hour)
 	$(MAKE) --no-print-directory setup
-	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory msrv
-	$(MAKE) --no-print-directory test-unit
-	$(MAKE) --no-print-directory test-integration
-	$(MAKE) --no-print-directory test-guest
-	@$(MAKE) --no-print-directory skips
+	@$(LANE) --all
+
+test-quick: ## the same without virtual machines and other architectures (root)
+	$(MAKE) --no-print-directory setup
+	@$(LANE) --quick
+
+lanes: ## name the lanes; `make lane NAME=guest-v1 [TESTS=mounts]` runs one, or those tests of it (root)
+	@$(LANE) --list
+
+lane:
+	@$(LANE) $(NAME) $(if $(TESTS),-- $(TESTS))
 
 setup: ## install what the tests need and is missing; says what before
 	@integration-tests/setup.sh
 
 test-unit: ## the tests of each crate; those that need root say so and are counted without it
 	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace --exclude skiff-integration-tests
+	$(CARGO) test --workspace --exclude skiff-integration-tests --exclude skiff-lanes
+	$(CARGO) test -p skiff-integration-tests --lib --bin without
 
 test-arm-unit: ## the tests of each crate on aarch64 and armv7, under qemu-user
-	@integration-tests/arm-unit.sh
+	@integration-tests/arm-unit.sh $(filter-out x86_64,$(ARCH))
 
 test-arm-guest: ## the same tests for armv7, with those that need a kernel, in the arm64 guest (root; emulation)
 	@integration-tests/arm-guest.sh
 
-test-integration: ## runtime, shim and supervisor on this kernel, with runc, crun, containerd and libcontainer beside them (root)
-	$(CARGO) build --workspace --bins
-	$(CARGO) build -p skiff-integration-tests --features reference --bin reference
-	$(CARGO) test -p skiff-integration-tests --test runtime --test shim --test supervisor
-
-test-guest: ## the same tests in a Debian guest: systemd, cgroup v2, another kernel (root; emulation)
-	integration-tests/guest/run-tests.sh
+test-guest: ## everything in a Debian guest: systemd, cgroup v2, another kernel (root; emulation)
+	@$(LANE) guest
 
 bench: ## compare skiff, crun, runc and the bare system calls; writes SPECIFICATION.md (root)
 	integration-tests/bench.sh --write
@@ -76,18 +75,14 @@ deny: ## cargo-deny: licences, duplicate versions, sources; advisories where the
 	@integration-tests/setup-deny.sh
 
 tidy: ## sizes, names, floors, headers, documents
-	$(CARGO) test -q -p skiff-integration-tests --test tidy
+	$(CARGO) test -p skiff-integration-tests --test tidy
 
 msrv: ## check with rustc 1.85, where there is one
 	@compiler=$$(integration-tests/setup-msrv.sh); case $$? in \
 	0) echo "RUSTC=$$compiler $(CARGO) check --workspace --lib --bins --target-dir target/msrv"; \
 	   RUSTC=$$compiler $(CARGO) check --workspace --lib --bins --target-dir target/msrv;; \
-	3) echo "SKIP msrv: no rustc 1.85 here" | tee -a $(SKIFF_SKIP_LOG);; \
+	3) echo "SKIP msrv: no rustc 1.85 here" | tee -a "$${SKIFF_SKIP_LOG:-/dev/null}";; \
 	*) exit 1;; esac
-
-skips: ## what the last test run could not test, and how much that was
-	@mkdir -p target && touch $(SKIPS) && sort $(SKIPS) | uniq -c
-	@echo "skipped: $$(grep -c 'SKIP ' $(SKIPS)); references left out: $$(grep -c 'EXEMPT ' $(SKIPS))"
 
 clean: ## remove target/ (the guest's cache stays: ~/.cache/skiff-vm)
 	$(CARGO) clean

@@ -11,7 +11,7 @@ cd "$here/.."
 arch=${1:-armv7}
 real=(cgroup_real foreground_real process_real rootfs_real self_exe_real terminal_real)
 files=(fleet_follow "${real[@]}")
-tests=$("$here/setup-cross.sh" tests "$arch" --workspace --exclude skiff-integration-tests --lib "${files[@]/#/--test=}")
+tests=$("$here/setup-cross.sh" tests "$arch" --workspace --exclude skiff-integration-tests --exclude skiff-lanes --lib "${files[@]/#/--test=}")
 programs=$PWD/target/cross/$("$here/setup-cross.sh" triple "$arch")/debug
 
 stage=$(mktemp -d "${TMPDIR:-/tmp}/skiff-arm.XXXXXX")

@@ -16,8 +16,8 @@ if [ "${1:-}" = --all ]; then all=yes && shift; fi
 export PROPTEST_CASES=${PROPTEST_CASES:-8} # the planner's stories are long ones
 
 skip() {
-    echo "SKIP arm-unit: $*"
-    if [ -n "${SKIFF_SKIP_LOG:-}" ]; then echo "SKIP arm-unit: $*" >>"$SKIFF_SKIP_LOG"; fi
+    echo "SKIP $*"
+    if [ -n "${SKIFF_SKIP_LOG:-}" ]; then echo "SKIP $*" >>"$SKIFF_SKIP_LOG"; fi
 }
 
 # The files of tests/: whether qemu-user can run them.
@@ -32,7 +32,7 @@ verdict() {
 # Needs more of the kernel than qemu-user passes on.
 confined=child::the_child_has_nothing_and_goes_with_skiffd
 
-build=(--workspace --exclude skiff-integration-tests --lib)
+build=(--workspace --exclude skiff-integration-tests --exclude skiff-lanes --lib)
 for file in runtime/tests/*.rs supervisor/tests/*.rs supervisor/planner/tests/*.rs; do
     name=$(basename "$file" .rs)
     reason=$(verdict "$name")
@@ -69,11 +69,11 @@ for arch in "$@"; do
         if [ "$built" != "$arch" ]; then continue; fi
         words=()
         if [ "$name" = fleet_follow ]; then
-            skip "$arch: $confined: qemu-user passes on neither Landlock nor seccomp; arm-guest.sh runs it"
+            skip "$arch/$confined: qemu-user passes on neither Landlock nor seccomp; arm-guest.sh runs it"
             words=(--skip "$confined")
         fi
         echo "arm-unit: $arch: ${folder#"$PWD"/} $name"
-        (cd "$folder" && "${!runner}" "$program" -q "${words[@]}" </dev/null) || failed=1
+        (cd "$folder" && "${!runner}" "$program" "${words[@]}" </dev/null) || failed=1
     done <<<"$tests"
 done
 echo "arm-unit: $SECONDS s"

@@ -4,12 +4,17 @@
 #
 #   dist.sh [ARCH...]      default: all three
 #
+# PROFILE=guest builds by that profile of Cargo.toml instead, into target/dist/guest/ARCH/, for tests.
+#
 # Each program is looked at before it is put there: that it is of the right machine, asks for no loader and no library, names
 # no folder of the machine that built it, and starts (the foreign ones under qemu).
 set -euo pipefail
 export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
+profile=${PROFILE:-release}
+out=target/dist
+[ "$profile" = release ] || out=target/dist/$profile
 programs=(skiff containerd-shim-skiff-v1 skiffd skiffctl)
 [ $# -gt 0 ] || set -- x86_64 aarch64 armv7
 environment=$("$here/setup-cross.sh" env "$@")
@@ -40,7 +45,7 @@ for arch in "$@"; do
     export "$flags=${!flags} --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$PWD=/skiff"
 done
 echo "dist: building ${programs[*]} for $*" >&2
-cargo build --locked --release "${targets[@]}" -p skiff -p skiff-shim -p skiff-supervisor --bins
+cargo build --locked --profile "$profile" "${targets[@]}" -p skiff -p skiff-shim -p skiff-supervisor --bins
 
 printf '%-9s' bytes
 printf ' %25s' "${programs[@]}"
@@ -48,20 +53,22 @@ echo
 for arch in "$@"; do
     triple=$("$here/setup-cross.sh" triple "$arch")
     runner=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$triple")_RUNNER
-    new=target/dist/.$arch
+    new=$out/.$arch
     rm -rf "$new"
     mkdir -p "$new"
     printf '%-9s' "$arch"
     for program in "${programs[@]}"; do
-        cp "$CARGO_TARGET_DIR/$triple/release/$program" "$new/"
+        cp "$CARGO_TARGET_DIR/$triple/$profile/$program" "$new/"
         looks_right "$arch" "$new/$program"
         # The shim has this flag, too: containerd asks with it.
         ${!runner:-} "$new/$program" --version >/dev/null 2>&1 || ${!runner:-} "$new/$program" -v >/dev/null || fail "$new/$program" "does not start"
         printf ' %25s' "$(stat -c %s "$new/$program")"
     done
     echo
-    rm -rf "target/dist/$arch"
-    mv "$new" "target/dist/$arch"
+    rm -rf "$out/$arch"
+    mv "$new" "$out/$arch"
 done
-(cd target/dist && sha256sum */* >sha256sums)
-echo "target/dist/ARCH/, target/dist/sha256sums"
+names=()
+for arch in x86_64 aarch64 armv7; do [ ! -d "$out/$arch" ] || names+=("$arch"); done
+(cd "$out" && for arch in "${names[@]}"; do sha256sum "$arch"/*; done >sha256sums)
+echo "$out/ARCH/, $out/sha256sums"

@@ -143,9 +143,15 @@ compilers() {
     done
     [ ${#packages[@]} -gt 0 ] || return 0
     [ "$(id -u)" = 0 ] || { say "run as root, or install what is missing: apt-get install ${packages[*]}"; exit 1; }
+    # Guests may be prepared meanwhile (guest/install-qemu.sh), and apt's own lock does not wait.
+    local cache=${SKIFF_VM_CACHE:-$HOME/.cache/skiff-vm}
+    mkdir -p "$cache"
+    exec 8>"$cache/.apt-lock"
+    flock 8
     say "installing ${packages[*]} (apt)"
     apt-get update -qq >&2
-    apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null 8>&- 9>&-
+    exec 8>&-
 }
 
 # environment ARCH...: the lines for the caller's shell.

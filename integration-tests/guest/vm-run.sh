@@ -55,13 +55,14 @@ esac
 kernel_args+=" $append"
 
 run=$(mktemp -d "${TMPDIR:-/tmp}/skiff-vm-run.XXXXXX")
-qemu=''
+qemu='' unfinished=''
 exec 8>&2
 [ $prepare = 0 ] || exec 2>"$run/log" # of interest only when it fails
 clean_up() {
     local status=$?
     trap - EXIT
-    if [ -n "$qemu" ]; then kill -9 "$qemu" && wait "$qemu"; fi 2>/dev/null
+    if [ -n "$qemu" ]; then { kill -9 "$qemu" && wait "$qemu"; } 2>/dev/null || true; fi
+    if [ -n "$unfinished" ]; then rm -rf "$unfinished"; fi
     if [ $status != 0 ] && [ $prepare = 1 ]; then cat "$run/log" >&8; fi
     rm -rf "$run"
     exit $status
@@ -70,7 +71,7 @@ trap clean_up EXIT
 trap 'exit 143' TERM INT HUP
 die() {
     echo "vm-run: $*" >&2
-    [ -s "$run/console" ] && tail -15 "$run/console" >&2
+    [ -s "$run/console" ] && tail -40 "$run/console" >&2
     [ -s "$run/qemu.log" ] && tail -5 "$run/qemu.log" >&2
     exit 125
 }
@@ -117,13 +118,22 @@ hear() {
     return 1
 }
 
+# The guest's agent says so when the boot has ended.
+await_ready() {
+    if hear "$boot_limit" && [ "$line" = READY ]; then return 0; fi
+    if kill -0 "$qemu" 2>/dev/null; then die "the guest did not say READY within $boot_limit s"; fi
+    qemu=''
+    die "the guest died while it booted"
+}
+
 save_machine() {
     local i
     rm -rf "$snap"
-    mkdir -p "$snap"
+    mkdir "$snap"
+    unfinished=$snap
     qemu-img create -q -f qcow2 -F raw -b "$image/root.ext4" "$snap/disk.qcow2"
     start "$snap/disk.qcow2"
-    { hear "$boot_limit" && [ "$line" = READY ]; } || die "the guest did not say READY within $boot_limit s"
+    await_ready
     printf 'migrate_set_parameter max-bandwidth 16G\nmigrate "exec:cat > %s"\nquit\n' "$snap/state.new" >&6
     for ((i = 0; i < 600; i++)); do kill -0 "$qemu" 2>/dev/null || break; sleep 0.1; done
     kill -0 "$qemu" 2>/dev/null && die "saving the machine hung"
@@ -132,6 +142,7 @@ save_machine() {
     [ -s "$snap/state.new" ] || die "nothing was saved"
     mv "$snap/state.new" "$snap/state"
     touch "$snap/ok"
+    unfinished=''
 }
 
 # Makes sure that there are the image and, unless the boot is to be cold, the saved machine: sets $image and $snap.
@@ -182,7 +193,7 @@ pack_inputs "$@"
 if [ $cold = 1 ]; then
     qemu-img create -q -f qcow2 -F raw -b "$image/root.ext4" "$run/disk.qcow2"
     start "$run/disk.qcow2"
-    { hear "$boot_limit" && [ "$line" = READY ]; } || die "the guest did not say READY within $boot_limit s"
+    await_ready
 else
     qemu-img create -q -f qcow2 -F qcow2 -b "$snap/disk.qcow2" "$run/disk.qcow2"
     start "$run/disk.qcow2" -incoming "exec:cat $snap/state"

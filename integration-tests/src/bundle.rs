@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -28,6 +28,7 @@ pub struct Bundle {
     pub id: String,
     /// What will be written as `config.json`.
     pub config: Value,
+    given_away: AtomicBool,
 }
 
 impl Bundle {
@@ -38,8 +39,14 @@ impl Bundle {
         let id = format!("skt-{}-{}x", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::Builder::new().prefix(&format!("{id}-")).tempdir().expect("temporary folder");
         // Users other than root walk through it, in user namespaces and as the rootless user.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("own folder");
-        let bundle = Self { folder, id, config: serde_json::from_str(BASE).expect("base-config.json is JSON") };
+        let mode = if in_user_namespaces() { 0o777 } else { 0o755 };
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).expect("own folder");
+        let bundle = Self {
+            folder,
+            id,
+            config: serde_json::from_str(BASE).expect("base-config.json is JSON"),
+            given_away: AtomicBool::new(false),
+        };
         fill_rootfs(&bundle.rootfs());
         fs::write(bundle.rootfs().join(marker(&bundle.id)), "").expect("own folder");
         bundle
@@ -99,18 +106,13 @@ impl Bundle {
 
     /// A user namespace whose ids 0..65536 are the host's from `first` on; the root file system is given to them.
     pub fn user_namespace(self, first: u32) -> Self {
-        let map = json!([{"containerID": 0, "hostID": first, "size": 65536}]);
-        let owner = first.to_string();
-        crate::command::Invocation::new(
-            "chown",
-            &["-hR", &format!("{owner}:{owner}"), &self.rootfs().to_string_lossy()],
-        )
-        .run()
-        .ok();
-        self.namespace("user", None).edit(|config| {
-            config["linux"]["uidMappings"] = map.clone();
-            config["linux"]["gidMappings"] = map;
-        })
+        self.give(&self.rootfs(), first);
+        self.edit(|config| enter_user_namespace(config, first))
+    }
+
+    fn give(&self, folder: &Path, first: u32) {
+        let owner = format!("{first}:{first}");
+        crate::command::Invocation::new("chown", &["-hR", &owner, &folder.to_string_lossy()]).run().ok();
     }
 
     /// The bundle's folder.
@@ -134,7 +136,27 @@ impl Bundle {
 
     /// Writes `config.json`.
     pub fn write(&self) {
-        self.write_config(&self.config);
+        if !self.wants_user_namespace() {
+            return self.write_config(&self.config);
+        }
+        let mut config = self.config.clone();
+        enter_user_namespace(&mut config, FIRST_ID);
+        // Once: from then on the container's root may be at work in there. All of the bundle, for what tests bind from it.
+        if !self.given_away.swap(true, Ordering::Relaxed) {
+            self.give(self.path(), FIRST_ID);
+        }
+        self.write_config(&config);
+    }
+
+    /// In the lane of user namespaces, every container that says nothing of its own about namespaces gets one. With the
+    /// host's pid or network namespace the kernel lets a user namespace mount no procfs or sysfs.
+    fn wants_user_namespace(&self) -> bool {
+        let linux = &self.config["linux"];
+        let Some(namespaces) = linux["namespaces"].as_array() else { return false };
+        let made = |kind: &str| namespaces.iter().any(|entry| entry["type"] == kind);
+        let usual = ["pid", "network", "ipc", "uts", "mount"].into_iter().all(made);
+        let own = made("user") || !linux["uidMappings"].is_null() || namespaces.iter().any(|it| !it["path"].is_null());
+        in_user_namespaces() && usual && !own
     }
 
     /// Writes another document as `config.json`.
@@ -142,6 +164,26 @@ impl Bundle {
         let text = serde_json::to_vec_pretty(config).expect("a value is JSON");
         fs::write(self.path().join("config.json"), text).expect("own folder");
     }
+}
+
+/// Whether this is the lane in which every container has a user namespace: what only the host's root may do is refused
+/// there, or done in another way.
+#[must_use]
+pub fn in_user_namespaces() -> bool {
+    std::env::var_os("SKIFF_TEST_USER_NAMESPACE").is_some()
+}
+
+/// The host's id of a container's root in that lane.
+const FIRST_ID: u32 = 300_000;
+
+fn enter_user_namespace(config: &mut Value, first: u32) {
+    let map = json!([{"containerID": 0, "hostID": first, "size": 65536}]);
+    let linux = &mut config["linux"];
+    let namespaces = linux["namespaces"].as_array_mut().expect("a bundle has namespaces");
+    namespaces.retain(|entry| entry["type"] != "user");
+    namespaces.push(json!({"type": "user"}));
+    linux["uidMappings"] = map.clone();
+    linux["gidMappings"] = map;
 }
 
 impl Default for Bundle {
@@ -161,13 +203,19 @@ fn fill_rootfs(rootfs: &Path) {
         fs::create_dir(rootfs.join(directory)).expect("own folder");
     }
     fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("own folder");
-    fs::copy(busybox(), rootfs.join("bin/busybox")).expect("busybox copies");
+    copy_program(busybox(), &rootfs.join("bin/busybox"));
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("own folder");
     }
     fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nadm:x:1000:1000:adm:/srv/adm:/bin/sh\n")
         .expect("own folder");
     fs::write(rootfs.join("etc/group"), "root:x:0:\nadm:x:1000:\n").expect("own folder");
+}
+
+/// Copies a program that is executed right after. By another process: while a thread here had it open for writing, a child
+/// that another thread makes would inherit that, and the kernel executes nothing that is being written (ETXTBSY).
+pub fn copy_program(from: &Path, to: &Path) {
+    crate::command::Invocation::new("cp", &[&from.to_string_lossy(), &to.to_string_lossy()]).run().ok();
 }
 
 fn busybox() -> &'static Path {

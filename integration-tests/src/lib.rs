@@ -4,12 +4,13 @@
 //! Rooms: `bundle` (what goes in), `command` (every program is started here, with a deadline), `runtime` (who is
 //! driven, and the guard that removes a container), `compare` (the same bundle through every runtime), `leftovers`
 //! (what a run may not leave on the host), `cgroups` (where the kernel keeps the limits), `console` (the far end of a
-//! console socket), `device` (one device of a fleet), `strace` (making a system call fail or kill), `skip` (what could not be tested here, and why).
+//! console socket), `device` (one device of a fleet), `kernel` (what it lacks here), `lane` (where the tests run),
+//! `strace` (making a system call fail or kill), `skip` (what could not be tested here, and why).
 //!
 //! Environment: `SKIFF_RUNTIMES` (comma-separated subset of `skiff,runc,crun,reference`), `SKIFF_BIN`,
 //! `SKIFF_REFERENCE_BIN`, `SKIFF_SHIM_BIN`, `SKIFF_SKIP_LOG` (file that receives one line per skip),
 //! `SKIFF_TEST_TIMEOUT` (seconds), `SKIFF_SWEEP` (`quick` or `full`), `SKIFF_EXEMPT=none` (references run where they
-//! are exempt too, to see whether they still must be).
+//! are exempt too, to see whether they still must be), `SKIFF_TEST_USER_NAMESPACE` (each container gets one).
 // The bans of clippy.toml protect the runtime (one thread, no path of a container's root followed); the tests are
 // ordinary threaded programs on directories of their own, and a failed expectation here is a failed test.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
@@ -20,6 +21,8 @@ pub mod command;
 pub mod compare;
 pub mod console;
 pub mod device;
+pub mod kernel;
+pub mod lane;
 pub mod leftovers;
 pub mod runtime;
 pub mod skip;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, copy_program};
 use crate::cgroups::{Layout, layout};
 use crate::command::{Invocation, Outcome, eventually};
 use crate::leftovers;
@@ -102,7 +102,7 @@ impl Runtime {
     /// The same runtime from a copy of its program in `folder`, for tests that attack the program.
     pub fn copied_to(&self, folder: &Path) -> Self {
         let copy = folder.join(self.kind.name());
-        std::fs::copy(&self.binary, &copy).expect("own folder");
+        copy_program(&self.binary, &copy);
         Self::with_binary(self.kind, copy)
     }
 

@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 
 use serde_json::{Value, json};
-use skiff_integration_tests::bundle::Bundle;
+use skiff_integration_tests::bundle::{Bundle, in_user_namespaces};
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Kind, Runtime};
+use skiff_integration_tests::skip::skip;
+use skiff_lanes::runs;
 
 /// What is done to a good bundle.
 type Edit = fn(&mut Value);
@@ -385,7 +387,7 @@ impl Complaints {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn each_row_of_the_table_is_refused() {
     each(&[], |runtime| {
         let mut complaints = Complaints::default();
@@ -493,6 +495,9 @@ fn ids_that_are_fine() {
 
 #[test]
 fn running_without_root() {
+    if in_user_namespaces() {
+        return skip("the bundle belongs to another user there");
+    }
     each(&[(Kind::Reference, "tries a user namespace by itself"), (Kind::Crun, "tries one too")], |runtime| {
         let (runtime, _copy) = runtime.for_everybody();
         let bundle = Bundle::new();
@@ -512,7 +517,7 @@ fn running_without_root() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn a_missing_program_fails_start_after_create() {
     // `create` cannot know (the file may come until `start`), or looks already, as runc does; either way an error.
     each(&[(Kind::Reference, "says nothing")], |runtime| {

@@ -9,6 +9,7 @@ use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_integration_tests::skip::skip;
 use skiff_integration_tests::strace;
+use skiff_lanes::runs;
 
 /// How many points of each verb are tried unless `SKIFF_SWEEP=full`.
 const QUICK: usize = 50;
@@ -151,32 +152,32 @@ fn sweep(verb: &Verb, follow: bool) {
     });
 }
 
-#[test]
+#[runs(host)]
 fn create_killed_at_each_call() {
     sweep(&CREATE, false);
 }
 
-#[test]
+#[runs(host)]
 fn create_and_its_init_killed_at_each_call() {
     sweep(&CREATE, true);
 }
 
-#[test]
+#[runs(host)]
 fn run_killed_at_each_call() {
     sweep(&RUN, false);
 }
 
-#[test]
+#[runs(host)]
 fn start_killed_at_each_call() {
     sweep(&START, false);
 }
 
-#[test]
+#[runs(host)]
 fn delete_killed_at_each_call() {
     sweep(&DELETE, false);
 }
 
-#[test]
+#[runs(host)]
 fn delete_by_force_killed_at_each_call() {
     sweep(&DELETE_FORCE, false);
 }

@@ -1,12 +1,17 @@
 //! Devices: the default nodes and links of /dev, `linux.devices`, and devices in a user namespace.
 
 use serde_json::json;
-use skiff_integration_tests::bundle::Bundle;
+use skiff_integration_tests::bundle::{Bundle, in_user_namespaces};
 use skiff_integration_tests::compare::{as_is, each, same};
 use skiff_integration_tests::runtime::Kind;
+use skiff_integration_tests::skip::skip;
+use skiff_lanes::runs;
 
-#[test]
+#[runs(everywhere)]
 fn default_nodes() {
+    if in_user_namespaces() {
+        return skip("a user namespace makes no device nodes but borrows the host's");
+    }
     let bundle = Bundle::script(
         "cd /dev && for node in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u:%g' $node; done",
     );
@@ -18,7 +23,7 @@ fn default_nodes() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn default_links() {
     let bundle =
         Bundle::script("cd /dev && for name in fd stdin stdout stderr ptmx; do echo $name $(readlink $name); done");
@@ -29,7 +34,7 @@ fn default_links() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn default_nodes_work() {
     each(&[], |runtime| {
         let script = "echo lost >/dev/null && head -c 4 /dev/zero | od -An -tx1 && head -c 16 /dev/urandom | wc -c; \
@@ -49,8 +54,11 @@ fn nothing_else_of_the_hosts_dev() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn configured_devices() {
+    if in_user_namespaces() {
+        return skip("a user namespace makes no device nodes but borrows the host's");
+    }
     let bundle = Bundle::script("cd /dev; stat -c '%n %F %t:%T %a %u:%g' zero2 deep/block pipe").edit(|config| {
         config["linux"]["devices"] = json!([
             {"path": "/dev/zero2", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 7, "gid": 8},
@@ -67,6 +75,9 @@ fn configured_devices() {
 
 #[test]
 fn a_configured_device_replaces_a_default_one() {
+    if in_user_namespaces() {
+        return skip("a user namespace makes no device nodes but borrows the host's");
+    }
     let bundle = Bundle::script("stat -c '%t:%T %a' /dev/null").edit(|config| {
         config["linux"]["devices"] =
             json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "uid": 0, "gid": 0}]);
@@ -82,6 +93,9 @@ fn a_configured_device_replaces_a_default_one() {
 
 #[test]
 fn a_device_outside_of_dev() {
+    if in_user_namespaces() {
+        return skip("a user namespace makes no device nodes but borrows the host's");
+    }
     each(&[(Kind::Reference, "refuses it")], |runtime| {
         let bundle = Bundle::script("stat -c '%F %t:%T' /data/zero").writable().edit(|config| {
             config["linux"]["devices"] =
@@ -102,7 +116,7 @@ fn devices_are_the_hosts_in_a_user_namespace() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn a_new_pseudo_terminal_can_be_made() {
     each(&[], |runtime| {
         let bundle = Bundle::script("stat -Lc '%F %t:%T %a' /dev/ptmx; exec 5<>/dev/ptmx && ls /dev/pts");

@@ -12,6 +12,7 @@ use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::Runtime;
+use skiff_lanes::runs;
 
 /// A folder of the host that no container may change.
 struct Canaries {
@@ -83,7 +84,7 @@ fn survives(runtime: &Runtime, bundle: &Bundle, canaries: &Canaries) -> String {
     outcome.stdout
 }
 
-#[test]
+#[runs(everywhere)]
 fn dev_is_a_link() {
     // CVE-2026-41579, CVE-2026-47766: default devices and links made through the image's /dev.
     each(&[(skiff_integration_tests::runtime::Kind::Runc, "1.1.5 is before the fix")], |runtime| {
@@ -104,7 +105,7 @@ fn dev_is_a_link_and_nothing_is_mounted_there() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn proc_and_sys_are_links() {
     // CVE-2019-16884, CVE-2023-27561, CVE-2025-54867.
     each(&[], |runtime| {
@@ -133,7 +134,7 @@ fn proc_is_not_procfs() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn the_source_of_a_mask_is_not_the_images_null() {
     // CVE-2025-31133: /dev/null of the container replaced, so that a mask shows (and lets write) something else.
     use skiff_integration_tests::runtime::Kind::{Crun, Reference, Runc};
@@ -160,7 +161,7 @@ fn the_source_of_a_mask_is_not_the_images_null() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn working_directory_in_a_leaked_descriptor() {
     // CVE-2024-21626. The caller holds folders of the host open, too.
     each(&[(skiff_integration_tests::runtime::Kind::Crun, "1.8 goes where its caller's descriptor is")], |runtime| {
@@ -180,7 +181,7 @@ fn working_directory_in_a_leaked_descriptor() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn mount_points_through_links_of_the_image() {
     // CVE-2019-18837, CVE-2021-30465: `..` and absolute links on the way to the target.
     each(&[], |runtime| {
@@ -206,7 +207,7 @@ fn mount_points_through_links_of_the_image() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn devices_through_links_of_the_image() {
     each(&[], |runtime| {
         let canaries = Canaries::new();
@@ -240,7 +241,7 @@ fn exchange(target: &Path, link: &Path, done: &AtomicBool, count: &AtomicUsize) 
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn mount_targets_that_are_exchanged_meanwhile() {
     // CVE-2021-30465, CVE-2024-45310: a volume shared with a container that exchanges the next one's targets.
     use skiff_integration_tests::runtime::Kind::{Crun, Reference, Runc};
@@ -282,7 +283,7 @@ fn mount_targets_that_are_exchanged_meanwhile() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn state_and_cgroup_names_cannot_climb() {
     each(&[(skiff_integration_tests::runtime::Kind::Crun, "1.8 deletes nothing and says nothing")], |runtime| {
         let canaries = Canaries::new();

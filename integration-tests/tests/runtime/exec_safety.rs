@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use serde_json::json;
-use skiff_integration_tests::bundle::Bundle;
+use skiff_integration_tests::bundle::{Bundle, in_user_namespaces};
 use skiff_integration_tests::command::eventually;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::runtime::{Container, Kind};
 use skiff_integration_tests::skip::skip;
 use skiff_integration_tests::strace;
+use skiff_lanes::runs;
 
 use super::exec::{NO_EXEC, each_running, population};
 
@@ -60,7 +61,7 @@ fn exec_under(
 }
 
 // With CAP_SYS_PTRACE of the host's user namespace the dumpable flag keeps nobody out: what is not there cannot be taken.
-#[test]
+#[runs(everywhere)]
 fn a_container_that_may_trace_finds_nothing_of_the_host() {
     if without_strace() {
         return;
@@ -175,7 +176,8 @@ fn a_refused_namespace_is_named() {
         let log = log.to_string_lossy();
         let outcome =
             exec_under(container, &strace::failing(&[strace::failure("setns", "EPERM")], &log), &[], &["true"]);
-        outcome.fails_with(&["join the pid namespace", "/ns/pid"]);
+        let first = if in_user_namespaces() { "user" } else { "pid" };
+        outcome.fails_with(&[&format!("join the {first} namespace"), &format!("/ns/{first}")]);
         assert_eq!(population(container), 2);
         assert!(Path::new(&format!("/proc/{}", container.pid())).exists());
     });

@@ -8,8 +8,9 @@ use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::eventually;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::Kind;
+use skiff_lanes::runs;
 
-#[test]
+#[runs(everywhere)]
 fn exit_codes_come_back() {
     each(&[], |runtime| {
         for code in [0, 1, 7, 100, 255] {
@@ -21,7 +22,7 @@ fn exit_codes_come_back() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn a_signal_is_128_and_its_number() {
     each(&[], |runtime| {
         for (signal, code) in [("KILL", 137), ("TERM", 143), ("USR1", 138)] {
@@ -38,7 +39,7 @@ fn a_signal_is_128_and_its_number() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn signals_are_passed_on() {
     each(&[(Kind::Reference, "passes none on")], |runtime| {
         let bundle = Bundle::script(
@@ -77,7 +78,7 @@ fn a_program_that_exits_at_once_is_never_missed() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn orphans_are_reaped() {
     // Without a pid namespace an orphan goes to the nearest subreaper, which is the runtime in the foreground.
     each(&[(Kind::Reference, "waits for init only"), (Kind::Crun, "1.8 is no subreaper here")], |runtime| {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind};
+use skiff_lanes::runs;
 
 const ORDER: &[&str] = &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
@@ -49,7 +50,7 @@ fn names(bundle: &Bundle) -> Vec<String> {
     lines(bundle).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
 }
 
-#[test]
+#[runs(everywhere)]
 fn all_six_in_order_with_the_state_of_the_moment() {
     let unordered = [
         (Kind::Runc, "1.1 runs poststart within create"),
@@ -163,7 +164,7 @@ fn fails_and_is_gone(container: &Container<'_>, name: &str) {
     container.assert_gone();
 }
 
-#[test]
+#[runs(everywhere)]
 fn a_failing_hook_before_the_program_undoes_the_container_and_runs_poststop() {
     // runtime-spec 1.2, lifecycle 3 to 7: "generate an error, stop the container, continue at step 12" (poststop).
     for name in &ORDER[..4] {

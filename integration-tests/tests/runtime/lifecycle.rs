@@ -9,8 +9,9 @@ use skiff_integration_tests::command::eventually;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_integration_tests::skip::skip;
+use skiff_lanes::runs;
 
-#[test]
+#[runs(everywhere)]
 fn created_started_stopped_deleted() {
     each(&[], |runtime| {
         let bundle = Bundle::sleeper();
@@ -44,7 +45,7 @@ fn program_does_not_run_before_start() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn state_document_has_what_the_spec_asks() {
     each(&[], |runtime| {
         let bundle = Bundle::sleeper().edit(|config| config["annotations"] = json!({"org.example.a": "b"}));
@@ -80,7 +81,7 @@ fn pid_file_has_the_pid_of_init() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn run_detached_leaves_it_running() {
     each(&[], |runtime| {
         let bundle = Bundle::sleeper();
@@ -162,7 +163,7 @@ fn delete_takes_a_created_container_as_runc_does() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn delete_force_kills_in_every_state() {
     each(&[], |runtime| {
         let bundle = Bundle::sleeper();
@@ -227,7 +228,7 @@ fn kill_defaults_to_term() {
     });
 }
 
-#[test]
+#[runs(cgroups)]
 fn kill_all_reaches_every_process_without_a_pid_namespace() {
     each(&[(Kind::Reference, "no --all")], |runtime| {
         if runtime.is_wrapped() {
@@ -257,7 +258,7 @@ fn an_init_that_dies_before_start_is_stopped() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn a_reused_pid_is_never_taken_for_the_container() {
     each(&[(Kind::Reference, "libcontainer 0.7 keeps no start time")], |runtime| {
         let bundle = Bundle::sleeper();
@@ -294,7 +295,7 @@ fn process_with_pid(pid: u32) -> Option<std::process::Child> {
     None
 }
 
-#[test]
+#[runs(everywhere)]
 fn list_has_a_table_json_and_quiet() {
     each(&[(Kind::Reference, "has no list")], |runtime| {
         let bundle = Bundle::sleeper();
@@ -320,7 +321,7 @@ fn list_has_a_table_json_and_quiet() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn spec_writes_a_config_that_runs_and_never_overwrites() {
     each(&[(Kind::Reference, "has no spec")], |runtime| {
         let mut bundle = Bundle::new();

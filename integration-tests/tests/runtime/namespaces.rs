@@ -9,6 +9,7 @@ use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::compare::{Exemption, as_is, each, same};
 use skiff_integration_tests::runtime::{Kind, on_path};
 use skiff_integration_tests::skip::skip;
+use skiff_lanes::runs;
 
 /// Words of config.json and names under /proc/self/ns.
 const KINDS: &[(&str, &str)] =
@@ -22,7 +23,7 @@ fn link(name: &str) -> Bundle {
     Bundle::script(&format!("readlink /proc/self/ns/{name}"))
 }
 
-#[test]
+#[runs(everywhere)]
 fn each_new_namespace_is_another_one() {
     each(&[], |runtime| {
         for (word, name) in KINDS {
@@ -59,7 +60,7 @@ fn without_a_pid_namespace_the_program_has_the_pid_of_the_host() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn each_namespace_is_joined_by_path() {
     each(&[], |runtime| {
         for (word, name) in KINDS.iter().filter(|(word, _)| *word != "mount") {
@@ -79,7 +80,7 @@ fn each_namespace_is_joined_by_path() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn a_joined_pid_namespace_shows_its_processes() {
     each(&[], |runtime| {
         let first = Bundle::new().args(&["/bin/sleep", "4242"]);
@@ -95,7 +96,7 @@ fn a_joined_pid_namespace_shows_its_processes() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn joining_several_and_making_the_rest() {
     each(&[], |runtime| {
         let first = Bundle::sleeper();
@@ -131,7 +132,7 @@ fn a_wrong_namespace_path_is_refused() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn hostname_and_domainname() {
     let bundle = Bundle::script("hostname; cat /proc/sys/kernel/domainname").edit(|config| {
         config["hostname"] = json!("anchor");
@@ -154,7 +155,7 @@ fn loopback_is_up_in_a_new_network_namespace() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn user_namespace_with_mappings() {
     let fields = "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '; cat /proc/self/setgroups; id -u; stat -c %u /bin/busybox /proc/1";
     let bundle = Bundle::script(fields).user_namespace(200_000);
@@ -163,7 +164,7 @@ fn user_namespace_with_mappings() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn user_namespace_with_several_ranges_and_a_user() {
     let bundle = Bundle::script("cat /proc/self/uid_map | tr -s ' '; id -u; id -g; echo new >/data/new")
         .writable()
@@ -285,7 +286,7 @@ pub(crate) fn give_away(bundle: &Bundle, state: &Path) {
 const OLD_TIME: &[Exemption] =
     &[(Kind::Runc, "runc 1.1 has no time namespace"), (Kind::Crun, "crun 1.8 loses its child when offsets are set")];
 
-#[test]
+#[runs(everywhere)]
 fn time_namespace_with_offsets() {
     let bundle = Bundle::script(
         "cut -d. -f1 /proc/uptime; tr -s ' \\t' ' ' </proc/self/timens_offsets; readlink /proc/self/ns/time",

@@ -8,6 +8,7 @@ use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::{as_is, each, same};
 use skiff_integration_tests::runtime::Kind;
 use skiff_integration_tests::skip::skip;
+use skiff_lanes::runs;
 
 fn process(bundle: Bundle, change: impl FnOnce(&mut Value)) -> Bundle {
     bundle.edit(|config| change(&mut config["process"]))
@@ -17,7 +18,7 @@ fn status_lines(fields: &str) -> Bundle {
     Bundle::script(&format!("grep -E '^({fields}):' /proc/self/status"))
 }
 
-#[test]
+#[runs(everywhere)]
 fn user_group_and_additional_groups() {
     let bundle =
         process(Bundle::script("id -u; id -g; grep ^Groups: /proc/self/status | tr -s '\\t ' ' '"), |process| {
@@ -94,7 +95,7 @@ fn a_file_as_working_directory_is_refused() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn environment_is_the_configs_and_nothing_else() {
     let bundle = process(Bundle::new().args(&["/bin/env"]), |process| {
         process["env"] = json!(["PATH=/bin", "EMPTY=", "TWO=a=b", "HOME=/data"]);
@@ -151,7 +152,7 @@ fn relative_programs_start_at_the_working_directory() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn resource_limits_are_set() {
     let bundle = process(
         Bundle::script("grep -E 'open files|core file|stack|processes' /proc/self/limits | tr -s ' ' | sort"),
@@ -182,7 +183,7 @@ fn hex_sets(text: &str) -> Vec<u64> {
 
 const SETS: &str = "CapInh|CapPrm|CapEff|CapBnd|CapAmb";
 
-#[test]
+#[runs(everywhere)]
 fn five_capability_sets() {
     const CHOWN: u64 = 1;
     const KILL: u64 = 1 << 5;
@@ -233,7 +234,7 @@ fn a_capability_that_cannot_be_granted_is_a_warning() {
     );
 }
 
-#[test]
+#[runs(everywhere)]
 fn no_new_privileges() {
     for value in [true, false] {
         let bundle = process(status_lines("NoNewPrivs"), |process| process["noNewPrivileges"] = json!(value));
@@ -243,7 +244,7 @@ fn no_new_privileges() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn oom_score_adjustment() {
     // Raising needs no right; this host cannot lower.
     for (value, expected) in [(Some(321), "321\n"), (Some(0), "0\n"), (None, "0\n")] {
@@ -259,7 +260,7 @@ fn oom_score_adjustment() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn scheduler_is_set() {
     // Fields 40 and 41 of stat: priority and policy (proc_pid_stat(5)); the command's name may have no space here.
     let old = [(Kind::Runc, "runc 1.1 ignores it"), (Kind::Crun, "crun 1.8 ignores it")];
@@ -276,7 +277,7 @@ fn scheduler_is_set() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn io_priority_is_set() {
     let old = [(Kind::Runc, "runc 1.1 ignores it"), (Kind::Crun, "crun 1.8 ignores it")];
     each(&old, |runtime| {
@@ -292,7 +293,7 @@ fn io_priority_is_set() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn personality_is_set() {
     let old = [(Kind::Runc, "runc 1.1 ignores it")];
     let bundle =
@@ -302,7 +303,7 @@ fn personality_is_set() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn no_descriptor_leaks_into_the_container() {
     let bundle = Bundle::new().args(&["/bin/ls", "/proc/self/fd"]);
     each(&[], |runtime| {
@@ -312,7 +313,7 @@ fn no_descriptor_leaks_into_the_container() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn preserved_descriptors_reach_the_program() {
     each(&[], |runtime| {
         let bundle = Bundle::script("cat <&3; cat <&4; ls /proc/self/fd | sort -n | tr '\\n' ' '");
@@ -367,7 +368,7 @@ fn session_and_signals_are_clean() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn a_new_session_keyring_unless_told_otherwise() {
     // The name is not readable from a shell; that it is another one is: the serial in /proc/keys needs view rights.
     if !std::path::Path::new("/proc/keys").exists() {

@@ -4,8 +4,9 @@ use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::{as_is, each, same};
 use skiff_integration_tests::runtime::Kind;
+use skiff_lanes::runs;
 
-#[test]
+#[runs(everywhere)]
 fn a_masked_file_is_empty_and_a_masked_folder_too() {
     let bundle = Bundle::script("wc -c </data/file; ls /data/folder | wc -l; (echo x >/data/folder/new) 2>/dev/null; ls /data/folder | wc -l; echo kept >/data/file; wc -c </data/file")
         .file("/data/file", 0o644, "secret")
@@ -19,7 +20,7 @@ fn a_masked_file_is_empty_and_a_masked_folder_too() {
     assert!(!bundle.rootfs().join("not").exists(), "nothing is made to be masked");
 }
 
-#[test]
+#[runs(everywhere)]
 fn default_masks_of_proc_and_sys() {
     let script = "for path in /proc/kcore /proc/keys /proc/timer_list; do head -c 1 $path 2>/dev/null | wc -c; done; ls /proc/acpi /sys/firmware 2>/dev/null | grep -vc :";
     let numbers = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
@@ -28,7 +29,7 @@ fn default_masks_of_proc_and_sys() {
     }
 }
 
-#[test]
+#[runs(everywhere)]
 fn read_only_paths_refuse_writing() {
     let bundle = Bundle::script(
         "for path in /data/folder/new /data/file /proc/sys/kernel/domainname; do (echo x >$path) 2>&1 | grep -o 'Read-only file system'; done; cat /data/file",

@@ -10,6 +10,7 @@ use skiff_integration_tests::command::eventually;
 use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::runtime::{Container, Kind};
 use skiff_integration_tests::skip::skip;
+use skiff_lanes::runs;
 
 const NO_PS: Exemption = (Kind::Reference, "has no ps");
 const OURS: [Exemption; 3] =
@@ -40,7 +41,7 @@ fn controller() -> &'static str {
     if layout() == Layout::Unified { "" } else { "pids" }
 }
 
-#[test]
+#[runs(cgroups)]
 fn json_is_every_process_of_the_cgroup() {
     each(&[NO_PS], |runtime| {
         let bundle = family();

@@ -6,8 +6,9 @@ use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::{each, same};
 use skiff_integration_tests::runtime::Kind;
+use skiff_lanes::runs;
 
-#[test]
+#[runs(everywhere)]
 fn a_read_only_root_refuses_writing() {
     for (readonly, expected) in [(true, "refused\n"), (false, "written\n")] {
         let bundle = Bundle::script("echo x 2>/dev/null >/data/new && echo written || echo refused; exit 0")
@@ -30,7 +31,7 @@ fn the_root_may_be_absolute() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn nothing_of_the_host_is_seen() {
     each(&[], |runtime| {
         let bundle = Bundle::script("ls -a / | tr '\\n' ' '; ls /..; cat /proc/self/mountinfo");
@@ -42,7 +43,7 @@ fn nothing_of_the_host_is_seen() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn no_pivot_moves_the_root() {
     each(&[(Kind::Reference, "covered by the others")], |runtime| {
         let bundle = Bundle::script("ls /; ls /.. | wc -l; head -1 /proc/self/mountinfo").writable();
@@ -56,7 +57,7 @@ fn no_pivot_moves_the_root() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn the_hosts_mount_table_stays_as_it_was() {
     each(&[(Kind::Reference, "fails with some of the words")], |runtime| {
         for propagation in ["private", "rprivate", "slave", "rslave"] {

@@ -8,6 +8,7 @@ use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::{Running, eventually};
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
+use skiff_lanes::runs;
 
 use super::exec::{NO_EXEC, exec};
 
@@ -85,7 +86,7 @@ fn attacked(runtime: &Runtime, args: &[&str], file: Option<(&str, &str)>) {
 }
 
 /// The attacker's own container is entered.
-#[test]
+#[runs(everywhere)]
 fn the_program_of_the_runtime_that_enters_a_hostile_container() {
     each(&[NO_EXEC], |runtime| {
         let folder = tempfile::Builder::new().prefix("skt-copy-").tempdir().unwrap();
@@ -116,7 +117,7 @@ fn the_program_of_the_runtime_joining_a_hostile_pid_namespace() {
     each(&[], |runtime| attacked(runtime, &["/bin/true"], None));
 }
 
-#[test]
+#[runs(everywhere)]
 fn the_runtime_as_the_containers_program() {
     each(&[], |runtime| attacked(runtime, &["/proc/self/exe", "--help"], None));
 }

@@ -6,8 +6,9 @@ use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::{as_is, each, same};
 use skiff_integration_tests::runtime::Kind;
+use skiff_lanes::runs;
 
-#[test]
+#[runs(everywhere)]
 fn sysctls_of_the_containers_namespaces() {
     let script = "cd /proc/sys; cat kernel/shmmni kernel/msgmax net/ipv4/ip_forward fs/mqueue/msg_max";
     let bundle = Bundle::script(script).edit(|config| {

@@ -12,6 +12,7 @@ use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_integration_tests::skip::skip;
 use skiff_integration_tests::strace;
+use skiff_lanes::runs;
 
 use crate::cgroups::{READ_PROBE, WRITE_PROBE, opens};
 
@@ -63,7 +64,7 @@ fn assert_no_unit(unit: &str) {
     assert_eq!(left, Vec::<String>::new());
 }
 
-#[test]
+#[runs(guest, trixie, v1, arm64)]
 fn the_scope_is_where_it_was_asked_for() {
     if !booted() {
         return;
@@ -87,7 +88,7 @@ fn the_scope_is_where_it_was_asked_for() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn without_a_path_the_unit_has_the_containers_name() {
     if !booted() {
         return;
@@ -107,7 +108,7 @@ fn without_a_path_the_unit_has_the_containers_name() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn the_scope_is_the_root_of_the_cgroup_namespace() {
     if !booted() || layout() != Layout::Unified {
         return;
@@ -156,7 +157,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-#[test]
+#[runs(guest, trixie, v1, arm64)]
 fn systemctl_agrees_with_the_bundle() {
     if !booted() || layout() != Layout::Unified {
         return;
@@ -178,7 +179,7 @@ fn systemctl_agrees_with_the_bundle() {
     }
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn annotations_become_properties() {
     if !booted() {
         return;
@@ -204,7 +205,7 @@ fn annotations_become_properties() {
     });
 }
 
-#[test]
+#[runs(guest, trixie)]
 fn what_cannot_be_a_unit_is_refused_and_leaves_nothing() {
     if !booted() {
         return;
@@ -238,7 +239,7 @@ fn what_cannot_be_a_unit_is_refused_and_leaves_nothing() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn a_create_that_fails_leaves_no_unit() {
     if !booted() {
         return;
@@ -253,7 +254,7 @@ fn a_create_that_fails_leaves_no_unit() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn a_unit_of_that_name_is_refused_and_left_alone() {
     if !booted() {
         return;
@@ -280,7 +281,7 @@ fn a_unit_of_that_name_is_refused_and_left_alone() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, v1, arm64)]
 fn updates_are_told() {
     if !booted() || layout() != Layout::Unified {
         return;
@@ -310,7 +311,7 @@ fn updates_are_told() {
 const KEPT: [&str; 7] =
     ["memory.max", "memory.swap.max", "pids.max", "cpu.max", "cpu.max.burst", "cpu.weight", "cpuset.cpus"];
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn a_reload_of_systemd_keeps_limits_and_devices() {
     if !booted() || layout() != Layout::Unified {
         return;
@@ -358,7 +359,7 @@ fn probe(access: &str) -> Value {
     json!({"allow": true, "type": "c", "major": 10, "minor": 251, "access": access})
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn device_rules_are_felt_as_the_bundle_has_them() {
     if !booted() || layout() != Layout::Unified {
         return;
@@ -387,7 +388,7 @@ fn device_rules_are_felt_as_the_bundle_has_them() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn the_other_verbs_find_the_container() {
     if !booted() {
         return;
@@ -416,7 +417,7 @@ fn the_other_verbs_find_the_container() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn what_systemd_has_stopped_is_a_stopped_container() {
     if !booted() {
         return;
@@ -439,7 +440,7 @@ fn what_systemd_has_stopped_is_a_stopped_container() {
 /// The calls by which the maker and systemd talk, and what is done between.
 const MOMENTS: [&str; 6] = ["connect", "sendto", "recvfrom", "ppoll", "clone3", "renameat"];
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn a_killed_maker_leaves_what_delete_removes() {
     if !booted() {
         return;
@@ -476,7 +477,7 @@ fn moments(runtime: &Runtime) -> Vec<(String, usize)> {
     all.flat_map(|(name, count)| (1..=*count).map(move |nth| (name.clone(), nth))).collect()
 }
 
-#[test]
+#[runs(guest, trixie, v1)]
 fn without_the_flag_nobody_is_asked() {
     if !strace::available() {
         return skip("strace is not installed");
@@ -492,7 +493,7 @@ fn without_the_flag_nobody_is_asked() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn a_host_without_systemd_is_told_so() {
     if Path::new("/run/systemd/system").is_dir() {
         return skip("systemd is PID 1 here");

@@ -11,6 +11,7 @@ use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::runtime::{Container, Kind};
 use skiff_integration_tests::skip::skip;
+use skiff_lanes::runs;
 
 use crate::namespaces::{give_away, rootless};
 use crate::systemd_cgroup::booted;
@@ -72,7 +73,7 @@ fn each_as_user(script: &str, check: impl Fn(&Container<'_>, &dyn Fn(&Container<
 
 const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done";
 
-#[test]
+#[runs(guest, trixie)]
 fn a_user_has_scopes_of_their_own() {
     if !has_manager() {
         return;
@@ -98,7 +99,7 @@ fn a_user_has_scopes_of_their_own() {
     });
 }
 
-#[test]
+#[runs(guest, trixie)]
 fn delegated_limits_are_kept_and_others_refused_by_name() {
     if !has_manager() {
         return;
@@ -142,7 +143,7 @@ fn delegated_limits_are_kept_and_others_refused_by_name() {
     });
 }
 
-#[test]
+#[runs(guest, trixie)]
 fn a_range_of_ids_is_mapped_in_the_scope() {
     if !has_manager() {
         return;
@@ -172,7 +173,7 @@ fn a_range_of_ids_is_mapped_in_the_scope() {
     });
 }
 
-#[test]
+#[runs(guest, trixie)]
 fn a_user_without_a_manager_is_told_so() {
     if !booted() || layout() != Layout::Unified {
         return;

@@ -5,7 +5,9 @@ use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::console::{ConsoleSocket, read_terminal, terminal};
+use skiff_integration_tests::kernel;
 use skiff_integration_tests::runtime::Kind;
+use skiff_lanes::runs;
 
 fn on_terminal(script: &str) -> Bundle {
     Bundle::script(script).edit(|config| config["process"]["terminal"] = json!(true))
@@ -14,7 +16,7 @@ fn on_terminal(script: &str) -> Bundle {
 /// A caller such as nohup(1) or a shell's background job ignores signals that the test sends.
 pub(super) const IGNORED_BY_CALLER: &str = "its programs inherit the signals that its caller ignores";
 
-#[test]
+#[runs(everywhere)]
 fn console_socket_gets_the_emulators_side() {
     each(&[], |runtime| {
         let bundle = on_terminal(
@@ -105,7 +107,7 @@ fn a_terminal_needs_a_console_socket_and_the_other_way_round() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn foreground_run_uses_the_callers_terminal_and_gives_it_back() {
     let unsized_terminal = [(Kind::Reference, "proxies no terminal"), (Kind::Crun, "1.8 leaves the size at 0x0")];
     each(&unsized_terminal, |runtime| {
@@ -130,7 +132,7 @@ fn foreground_run_uses_the_callers_terminal_and_gives_it_back() {
     });
 }
 
-#[test]
+#[runs(everywhere)]
 fn pidfd_socket_gets_a_pidfd_of_init() {
     let old = [
         (Kind::Runc, "runc 1.1 has no --pidfd-socket"),
@@ -141,6 +143,10 @@ fn pidfd_socket_gets_a_pidfd_of_init() {
         let bundle = Bundle::sleeper();
         let socket = ConsoleSocket::listen(bundle.path(), "pidfd");
         let container = runtime.container(&bundle);
+        if kernel::lacks("pidfd_open") {
+            container.create(&["--pidfd-socket", &socket.path()]).fails_with(&["pidfd"]);
+            return container.assert_gone();
+        }
         container.create(&["--pidfd-socket", &socket.path()]).ok();
         let (pidfd, message) = socket.receive();
         assert_eq!(message, "standard");

@@ -12,6 +12,7 @@ use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_integration_tests::skip::skip;
 use skiff_integration_tests::strace;
+use skiff_lanes::runs;
 
 const NO_UPDATE: Exemption = (Kind::Reference, "has no update");
 const NO_UNITS: Exemption = (Kind::Crun, "crun 1.8 takes bytes alone");
@@ -113,7 +114,7 @@ fn cannot(runtime: &Runtime) -> bool {
     runtime.is_wrapped() || !cgroups::has("memory")
 }
 
-#[test]
+#[runs(cgroups)]
 fn each_flag_is_what_the_kernel_has_then() {
     each_limited(&[NO_UPDATE, NO_UNITS], |container| {
         let pid = container.pid();
@@ -243,7 +244,7 @@ fn a_document_sets_all_at_once() {
     });
 }
 
-#[test]
+#[runs(cgroups)]
 fn a_limit_is_felt_and_a_stopped_container_has_none() {
     each(&[NO_UPDATE, (Kind::Crun, "says yes to a stopped container")], |runtime| {
         if cannot(runtime) {
@@ -368,7 +369,7 @@ fn documents_that_are_wrong_change_nothing() {
     });
 }
 
-#[test]
+#[runs(cgroups)]
 fn what_was_written_is_set_back_when_the_kernel_refuses_the_rest() {
     let too_little = json!({"cpu": {"cpus": "0", "shares": 300, "quota": 1}}).to_string();
     each(&OURS, |runtime| {

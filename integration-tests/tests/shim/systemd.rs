@@ -12,6 +12,7 @@ use skiff_integration_tests::cgroups::{Layout, layout};
 use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::skip;
+use skiff_lanes::runs;
 
 use crate::figures::stats;
 use crate::harness::{Shim, Task, over_each};
@@ -55,7 +56,7 @@ async fn started(shim: &Shim, bundle: &Bundle) -> Task {
     task
 }
 
-#[test]
+#[runs(guest)]
 fn figures_and_limits_are_those_of_the_scope() {
     if !booted() {
         return;
@@ -80,7 +81,7 @@ fn figures_and_limits_are_those_of_the_scope() {
 }
 
 /// systemd removes the cgroup as soon as it is empty, and the counter with it.
-#[test]
+#[runs(guest)]
 fn a_death_for_want_of_memory_is_told_of_a_scope_too() {
     if !booted() {
         return;

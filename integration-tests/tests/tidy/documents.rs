@@ -40,6 +40,19 @@ pub(crate) fn check_make_words(path: &str, text: &str, targets: &BTreeSet<String
     missing.map(|word| format!("{path}: names `make {word}`, which the Makefile has not got")).collect()
 }
 
+/// README.md's table of what is tested where, against the lanes that there are.
+pub(crate) fn check_lanes(text: &str, lanes: &[&str]) -> Vec<String> {
+    let section = text.split("## Where it is tested").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or("");
+    let (table, words): (Vec<_>, Vec<_>) = section.lines().partition(|line| line.starts_with("| "));
+    let in_table = table.iter().filter_map(|line| line.trim_end_matches(" |").rsplit("| ").next());
+    let named: BTreeSet<&str> = in_table.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let words = words.concat();
+    let missing = lanes.iter().filter(|lane| !named.contains(*lane) && !words.contains(&format!("`{lane}`")));
+    let missing = missing.map(|lane| format!("README.md: no row for the lane `{lane}`"));
+    let stale = named.iter().filter(|name| !lanes.contains(name)).map(|name| format!("README.md: `{name}` is no lane"));
+    missing.chain(stale).collect()
+}
+
 /// The rows between the marks of SPECIFICATION.md: `| id | figure | budget | shown by |`, budget being `<= number unit`.
 pub(crate) fn check_budgets(text: &str) -> Vec<String> {
     let mut complaints: Vec<String> = ["bench:begin", "bench:end"]
@@ -114,5 +127,14 @@ mod tests {
         assert_eq!(check_budgets(&document("| a | b |\n")).len(), 1);
         assert_eq!(check_budgets(&document("")).len(), 1);
         assert_eq!(check_budgets("").len(), 3);
+    }
+
+    #[test]
+    fn the_table_of_lanes_is_held_to_them() {
+        let text =
+            "## Where it is tested\n| kernel | lane |\n|---|---|\n| a `b` | `one`, `two` |\n`three` too.\n## Next\n";
+        assert!(check_lanes(text, &["one", "two", "three"]).is_empty());
+        assert_eq!(check_lanes(text, &["one", "three", "four"]).len(), 2);
+        assert_eq!(check_lanes("", &["one"]).len(), 1);
     }
 }

@@ -24,13 +24,14 @@ const fn floor(
     Floor { name, folder, ours, pure }
 }
 
-const FLOORS: [Floor; 6] = [
+const FLOORS: [Floor; 7] = [
     floor("skiff-contract", "runtime/contract", &[], &["serde", "serde_json", "thiserror"]),
     floor("skiff-planner", "supervisor/planner", &["skiff-contract"], &["serde", "serde_json", "thiserror"]),
     floor("skiff", "runtime", &["skiff-contract"], &[]),
     floor("skiff-shim", "shim", &["skiff-contract"], &[]),
     floor("skiff-supervisor", "supervisor", &["skiff-contract", "skiff-planner"], &[]),
-    floor("skiff-integration-tests", "integration-tests", &["skiff-contract"], &[]),
+    floor("skiff-integration-tests", "integration-tests", &["skiff-contract", "skiff-lanes"], &[]),
+    floor("skiff-lanes", "integration-tests/lanes", &[], &[]),
 ];
 
 /// Libraries with one home: (prefix of the name, crates that may name it, why).

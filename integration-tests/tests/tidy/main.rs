@@ -73,6 +73,12 @@ fn planner_repeats_the_bans_of_the_root() {
 }
 
 #[test]
+fn what_is_tested_where_is_true() {
+    let lanes: Vec<_> = skiff_integration_tests::lane::LANES.iter().map(|lane| lane.name).collect();
+    assert_none("the table in README.md", &documents::check_lanes(&Tree::read().text("README.md"), &lanes));
+}
+
+#[test]
 fn promises_can_be_read_by_a_program() {
     assert_none("SPECIFICATION.md", &documents::check_budgets(&Tree::read().text("SPECIFICATION.md")));
 }

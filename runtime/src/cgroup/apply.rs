@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::create::make_again;
 use super::{Absent, Cgroup, DevicePlan, Dir, Error, Kind, Place, Plan, Write, devices, host::read};
 use crate::sys::bpf;
 
@@ -17,7 +18,16 @@ impl Cgroup {
         let dirs = self.location.dirs.iter().filter(|dir| into_v2 || dir.kind != Kind::V2);
         for dir in dirs {
             let path = dir.path.join("cgroup.procs");
-            write_file(&path, &pid.to_string()).map_err(|source| Error::Join { pid, path, source })?;
+            let joined = match write_file(&path, &pid.to_string()) {
+                // systemd removes what it finds empty below its slices in the hierarchies of version 1 that it makes
+                // anew, among them what has just been made and has no process yet.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && dir.kind != Kind::V2 => {
+                    make_again(dir)?;
+                    write_file(&path, &pid.to_string())
+                }
+                joined => joined,
+            };
+            joined.map_err(|source| Error::Join { pid, path, source })?;
         }
         Ok(())
     }

@@ -115,6 +115,12 @@ fn fill(cgroup: &mut Cgroup, dir: &Dir, plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes a directory of version 1 that was there and is gone.
+pub(super) fn make_again(dir: &Dir) -> Result<(), Error> {
+    make(&dir.mount, &dir.path, &mut Vec::new())?;
+    if dir.kind.has_v1("cpuset") { inherit_cpuset(&dir.mount, &dir.path) } else { Ok(()) }
+}
+
 fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())

@@ -6,6 +6,7 @@ use super::{Error, Kit, expect_proceed};
 use crate::namespaces::{Hop, Kind, Plan};
 use crate::sync::Message;
 use crate::sys::clone::{Request, Side, clone};
+use std::fs::File;
 use std::io::Write;
 
 /// Goes through the hop; returns in init, which does not know its pid as the runtime sees it.
@@ -15,6 +16,7 @@ pub(super) fn take(kit: &Kit<'_>, hop: &Hop) -> Result<i32, Error> {
         // Cgroups of version 1 are inherited from here on.
         expect_proceed(&kit.channel)?;
     }
+    let offsets = open_offsets(plan)?;
     step::join(plan, &kit.namespaces, &hop.join)?;
     if hop.new_user {
         step::separate(Kind::User)?;
@@ -27,7 +29,7 @@ pub(super) fn take(kit: &Kit<'_>, hop: &Hop) -> Result<i32, Error> {
     } else if joins_user(plan) {
         step::become_root_if_mapped()?;
     }
-    make_time(plan, hop)?;
+    make_time(plan, hop, offsets)?;
     if hop.new_pid {
         step::separate(Kind::Pid)?;
     }
@@ -51,21 +53,25 @@ fn joins_user(plan: &Plan) -> bool {
     plan.join.iter().any(|(kind, _)| *kind == Kind::User)
 }
 
+/// Opened with the rights of our beginning: a process that has become somebody else may not open it (it is not dumpable
+/// any more, proc(5)), and the kernel asks who opened the file, not who writes (`file_ns_capable`, kernel/time/namespace.c).
+fn open_offsets(plan: &Plan) -> Result<Option<File>, Error> {
+    if plan.time_offsets.is_empty() {
+        return Ok(None);
+    }
+    let opened = File::options().write(true).open("/proc/self/timens_offsets");
+    opened.map(Some).map_err(failed("open `/proc/self/timens_offsets` for `linux.timeOffsets` (Linux 5.6)"))
+}
+
 /// The offsets can be written only while nobody is in the namespace: after the unshare, which moves only children to
 /// be, and before the clone (time_namespaces(7)).
-fn make_time(plan: &Plan, hop: &Hop) -> Result<(), Error> {
+fn make_time(plan: &Plan, hop: &Hop, offsets: Option<File>) -> Result<(), Error> {
     if !hop.new_time {
         return Ok(());
     }
     step::separate(Kind::Time)?;
-    if plan.time_offsets.is_empty() {
-        return Ok(());
-    }
+    let Some(mut offsets) = offsets else { return Ok(()) };
     let lines: String =
         plan.time_offsets.iter().map(|(clock, seconds, nanos)| format!("{clock} {seconds} {nanos}\n")).collect();
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open("/proc/self/timens_offsets")
-        .and_then(|mut file| file.write_all(lines.as_bytes()))
-        .map_err(failed("set `linux.timeOffsets`"))
+    offsets.write_all(lines.as_bytes()).map_err(failed("set `linux.timeOffsets`"))
 }

@@ -62,9 +62,17 @@ impl Filesystem<'_> {
         rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     }
 
-    /// Which word the file system refuses, found by offering them one by one: `mount(2)` says only `EINVAL`.
+    /// Which word the file system refuses, found by offering them one by one: `mount(2)` says only `EINVAL`. A kernel
+    /// that takes no single words (before 5.2) leaves it at all of them.
     pub(super) fn refused_word(&self) -> Option<String> {
-        let context = rustix::mount::fsopen(self.name, FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
+        let context = match rustix::mount::fsopen(self.name, FsOpenFlags::FSOPEN_CLOEXEC) {
+            Ok(context) => context,
+            Err(Errno::NOSYS) => {
+                let all = self.words().collect::<Vec<_>>().join(",");
+                return Some(all).filter(|words| !words.is_empty());
+            }
+            Err(_) => return None,
+        };
         self.words().find(|word| configure(&context, word).is_err()).map(str::to_owned)
     }
 }

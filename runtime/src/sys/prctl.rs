@@ -120,6 +120,7 @@ mod tests {
 
     /// The words are the same on all machines, and a thread has its own.
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "nothing is forked here")]
     fn a_personality_is_taken() {
         let set = |persona| {
             std::thread::spawn(move || {

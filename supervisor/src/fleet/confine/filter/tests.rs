@@ -121,6 +121,7 @@ fn calls_with_64_bit_time_are_on_the_list_too() {
 
 /// A filter holds for the thread that takes it, so this test is one.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "nothing is forked here")]
 fn the_kernel_takes_it() {
     let held = std::thread::spawn(|| {
         use std::os::unix::net::UnixDatagram;

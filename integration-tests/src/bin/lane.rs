@@ -1,0 +1,186 @@
+//! `lane NAME... [-- FILTER...]` runs lanes and keeps a record of each under `target/lanes`; `lane --list` names them;
+//! `lane --all` runs all, and `lane --quick` those that need no virtual machine and no other architecture. The table
+//! comes last; the status is 1 if any test failed. Root, for all but the unit tests.
+#![allow(clippy::disallowed_methods)] // the bans protect the runtime
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use skiff_integration_tests::lane::build::{self, Failure};
+use skiff_integration_tests::lane::record::{Record, table};
+use skiff_integration_tests::lane::tally::{Tally, skips};
+use skiff_integration_tests::lane::{LANES, Lane, Machine, ON_REQUEST, Place, find, guest, host};
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let filters = match arguments.iter().position(|word| word == "--") {
+        Some(at) => arguments.split_off(at).split_off(1),
+        None => Vec::new(),
+    };
+    let lanes = match wanted(&arguments) {
+        Ok(lanes) => lanes,
+        Err(text) => {
+            eprintln!("lane: {text}");
+            return ExitCode::from(2);
+        }
+    };
+    let folder = build::top().join("target/lanes");
+    let begun = Instant::now();
+    let preparing = prepare(&lanes);
+    let records = run_all(&lanes, &filters, &folder);
+    drop(preparing);
+    println!("\n{}", table(&records, begun.elapsed()));
+    if records.iter().all(|record| record.failed.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn wanted(arguments: &[String]) -> Result<Vec<&'static Lane>, String> {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] | ["--help"] => Err("usage: lane NAME... [-- FILTER...], lane --all, lane --quick, lane --list".to_owned()),
+        ["--list"] => {
+            LANES.iter().for_each(|lane| println!("{:<22} {}", lane.name, lane.about));
+            println!("\nnot in --all yet:");
+            ON_REQUEST.iter().for_each(|lane| println!("{:<22} {}", lane.name, lane.about));
+            std::process::exit(0);
+        }
+        ["--all"] => Ok(LANES.iter().collect()),
+        ["--quick"] => Ok(LANES.iter().filter(|lane| lane.is_quick()).collect()),
+        names => names
+            .iter()
+            .map(|name| find(name).ok_or_else(|| format!("there is no lane `{name}`; `lane --list` names them")))
+            .collect(),
+    }
+}
+
+/// Has the machines built and booted while cargo compiles. Whatever goes wrong there is told again, and counted, when a
+/// lane needs its machine.
+fn prepare(lanes: &[&Lane]) -> Option<Preparing> {
+    let mut machines: Vec<&Machine> = Vec::new();
+    for lane in lanes {
+        if let Place::Guest(machine) = &lane.place {
+            if !machines.contains(&machine) {
+                machines.push(machine);
+            }
+        }
+    }
+    if machines.is_empty() {
+        return None;
+    }
+    let lines: Vec<String> = machines
+        .iter()
+        .map(|machine| {
+            let command = guest::preparation(machine);
+            let words = std::iter::once(command.get_program()).chain(command.get_args());
+            words.map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    let mut command = Command::new("nice");
+    command.args(["bash", "-c", &lines.join("; ")]).stdin(Stdio::null());
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.spawn().ok().map(Preparing)
+}
+
+/// Ended with the lanes: nothing is built any more that nobody waits for.
+struct Preparing(Child);
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        // It may have ended long ago.
+        let _may_be_gone = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+        let _status_is_of_no_interest = self.0.wait();
+    }
+}
+
+/// Runs one lane after the other, while what the next ones need is built: tests wait much, compilers never.
+fn run_all(lanes: &[&Lane], filters: &[String], folder: &Path) -> Vec<Record> {
+    let (send, built) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for lane in lanes {
+                let begun = Instant::now();
+                let ready = build(lane);
+                if send.send((ready, begun.elapsed())).is_err() {
+                    return;
+                }
+            }
+        });
+        let next = || built.recv().expect("the builder answers for each lane");
+        lanes.iter().map(|lane| run(lane, next, filters, folder)).collect()
+    })
+}
+
+type Built = (Result<Ready, Failure>, Duration);
+
+fn run(lane: &Lane, built: impl FnOnce() -> Built, filters: &[String], folder: &Path) -> Record {
+    println!("\nlane {}: {}", lane.name, lane.about);
+    let skip_log = folder.join(format!("{}.skips", lane.name));
+    let _may_not_be_there = std::fs::remove_file(&skip_log);
+    let _told_by_the_record = std::fs::create_dir_all(folder);
+    let (ready, build_time) = built();
+    let begun = Instant::now();
+    let tally = ready.and_then(|ready| test(lane, &ready, filters, &skip_log));
+    let record = conclude(lane, tally, &skip_log, (build_time, begun.elapsed()));
+    if let Err(error) = record.save(folder) {
+        eprintln!("lane: the record of {} is not kept: {error}", lane.name);
+    }
+    record
+}
+
+fn conclude(lane: &Lane, tally: Result<Tally, Failure>, skip_log: &Path, times: (Duration, Duration)) -> Record {
+    let skipped = skips(&std::fs::read_to_string(skip_log).unwrap_or_default());
+    match tally {
+        Ok(tally) => Record::new(lane, tally, skipped, times),
+        Err(failure) => {
+            eprintln!("lane {}: {failure}", lane.name);
+            let mut tally = Tally::default();
+            tally.failed.insert(failure.to_string());
+            Record::new(lane, tally, skipped, times)
+        }
+    }
+}
+
+/// What a lane's tests need.
+enum Ready {
+    Command,
+    Host(Vec<(String, PathBuf)>),
+    Guest(guest::Load),
+}
+
+fn build(lane: &Lane) -> Result<Ready, Failure> {
+    Ok(match &lane.place {
+        Place::Command(_) => Ready::Command,
+        Place::Host(_) => {
+            build::programs()?;
+            Ready::Host(build::tests(lane.suites)?)
+        }
+        Place::Guest(machine) if machine.arch == "arm64" => {
+            let programs = build::arm64_programs()?;
+            let (tests, listed_by) = (build::arm64_tests(lane.suites)?, build::tests(lane.suites)?);
+            Ready::Guest(guest::Load { programs, tests, listed_by, reference: None })
+        }
+        Place::Guest(_) => {
+            let (programs, tests) = (build::static_programs()?, build::tests(lane.suites)?);
+            let reference = Some(build::top().join("target/debug/reference")).filter(|path| path.exists());
+            Ready::Guest(guest::Load { programs, listed_by: tests.clone(), tests, reference })
+        }
+    })
+}
+
+fn test(lane: &Lane, ready: &Ready, filters: &[String], skip_log: &Path) -> Result<Tally, Failure> {
+    match (&lane.place, ready) {
+        (Place::Command(words), _) => {
+            let mut tally = Tally::default();
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).current_dir(build::top()).env("SKIFF_SKIP_LOG", skip_log);
+            let status = host::count(&mut tally, &mut command)?;
+            if !status.success() && tally.failed.is_empty() {
+                return Err(Failure(format!("`{}` ended with {status}", words.join(" "))));
+            }
+            Ok(tally)
+        }
+        (Place::Host(between), Ready::Host(suites)) => host::run(lane, *between, suites, filters, skip_log),
+        (Place::Guest(machine), Ready::Guest(load)) => guest::run(lane, machine, load, filters, skip_log),
+        _ => unreachable!("what was built is for this place"),
+    }
+}

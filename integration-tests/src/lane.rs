@@ -1,0 +1,195 @@
+//! Where the tests run: each lane is a kernel, a layout of cgroups, an architecture or something taken away, with the tests
+//! that run there. `#[runs(...)]` marks a test (`integration-tests/lanes`), the program `lane` runs a lane and keeps what
+//! came of it, one record a lane.
+//!
+//! `selection` (which tests) and `tally` (what a test program's output says) decide and are pure, as is what `record`
+//! prints; `build`, `host` and `guest` do.
+
+pub mod build;
+pub mod guest;
+pub mod host;
+pub mod record;
+pub mod selection;
+pub mod tally;
+
+/// Where a lane's tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Wherever this command takes them; it prints what libtest prints.
+    Command(&'static [&'static str]),
+    /// This machine. The words stand between `skiff` and whoever starts it.
+    Host(Between),
+    /// A virtual machine.
+    Guest(Machine),
+}
+
+/// What stands between the tests and `skiff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// Nothing.
+    Nothing,
+    /// `without` and these words: system calls that are missing.
+    Without(&'static str),
+    /// These words are given to `skiff` before all others.
+    Flags(&'static str),
+}
+
+/// A virtual machine of `integration-tests/guest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Debian's name of the release.
+    pub suite: &'static str,
+    /// Debian's name of the architecture.
+    pub arch: &'static str,
+    /// MiB.
+    pub memory: u32,
+    /// Words for its kernel.
+    pub kernel_arguments: &'static str,
+}
+
+/// Which tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tests {
+    /// All that are not marked for other lanes.
+    All,
+    /// The core: those that are marked to run everywhere, or in this lane.
+    Core,
+    /// The core without what needs a cgroup.
+    CoreWithoutCgroups,
+}
+
+/// A lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane {
+    /// What it is called on the command line and in the table.
+    pub name: &'static str,
+    /// The word in `#[runs(...)]` that is for this lane alone; empty if there is none.
+    pub word: &'static str,
+    /// What is special about it.
+    pub about: &'static str,
+    /// Where.
+    pub place: Place,
+    /// Which.
+    pub tests: Tests,
+    /// The test programs, by the names of their cargo targets.
+    pub suites: &'static [&'static str],
+    /// Variables for the tests.
+    pub environment: Environment,
+}
+
+const EVERY_SUITE: &[&str] = &["runtime", "shim", "supervisor"];
+const BOOKWORM: Machine = Machine { suite: "bookworm", arch: "amd64", memory: 768, kernel_arguments: "" };
+const V1: Machine = Machine {
+    kernel_arguments: "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
+    ..BOOKWORM
+};
+const HYBRID: Machine =
+    Machine { kernel_arguments: "systemd.unified_cgroup_hierarchy=0 cgroup_no_v1=pids,hugetlb", ..BOOKWORM };
+const TRIXIE: Machine = Machine { suite: "trixie", ..BOOKWORM };
+const ARM64: Machine = Machine { arch: "arm64", ..BOOKWORM };
+
+type Environment = &'static [(&'static str, &'static str)];
+const ALONE: Environment = &[("SKIFF_RUNTIMES", "skiff")];
+/// The sweep of kills is the host's: thousands of starts under emulation take longer than all the rest. crun cannot be
+/// compared with on a hybrid host, so it is here; runc, which can, is the slowest by far under emulation.
+const EMULATED: Environment =
+    &[("SKIFF_RUNTIMES", "skiff,crun"), ("SKIFF_SWEEP", "quick"), ("SKIFF_KILLS", "10"), ("SKIFF_TEST_TIMEOUT", "120")];
+const EMULATED_ALONE: Environment =
+    &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_SWEEP", "quick"), ("SKIFF_TEST_TIMEOUT", "120")];
+const EMULATED_IN_USER_NAMESPACES: Environment = &[
+    ("SKIFF_RUNTIMES", "skiff"),
+    ("SKIFF_SWEEP", "quick"),
+    ("SKIFF_TEST_TIMEOUT", "60"),
+    ("SKIFF_TEST_USER_NAMESPACE", "1"),
+];
+
+const fn core(name: &'static str, about: &'static str, place: Place) -> Lane {
+    Lane { name, word: "", about, place, tests: Tests::Core, suites: &["runtime"], environment: ALONE }
+}
+
+const fn command(name: &'static str, about: &'static str, words: &'static [&'static str]) -> Lane {
+    Lane { suites: &[], environment: &[], ..core(name, about, Place::Command(words)) }
+}
+
+const fn old(name: &'static str, words: &'static str) -> Lane {
+    core(name, "this kernel, as if it lacked these", Place::Host(Between::Without(words)))
+}
+
+/// Every lane, in the order in which `make test` runs them.
+pub const LANES: [Lane; 13] = [
+    command("lint", "what can be said without running a container", &["make", "lint", "msrv"]),
+    command("unit", "each crate by itself", &["make", "test-unit"]),
+    Lane {
+        word: "host",
+        tests: Tests::All,
+        suites: EVERY_SUITE,
+        environment: &[],
+        ..core(
+            "host",
+            "everything, on this kernel and its cgroups; runc, crun and libcontainer beside",
+            Place::Host(Between::Nothing),
+        )
+    },
+    Lane {
+        tests: Tests::CoreWithoutCgroups,
+        ..core("no-cgroups", "`--cgroup-manager disabled`", Place::Host(Between::Flags("--cgroup-manager disabled")))
+    },
+    old("without-clone3", "clone3"),
+    old("without-openat2", "openat2"),
+    old("without-mount-api", "open_tree,move_mount,fsopen,fsconfig,fsmount,fspick,mount_setattr"),
+    old("without-mount-setattr", "mount_setattr"),
+    old("without-pidfd", "pidfd_open,pidfd_send_signal,pidfd_getfd"),
+    old("without-close-range", "close_range"),
+    old("without-cgroup-kill", "cgroup.kill"),
+    old("linux-4.19", "linux-4.19"),
+    Lane {
+        word: "guest",
+        tests: Tests::All,
+        suites: EVERY_SUITE,
+        environment: EMULATED,
+        ..core("guest", "everything, with systemd and cgroup v2 alone", Place::Guest(BOOKWORM))
+    },
+];
+
+/// Lanes that run when they are named, and are no part of `make test` yet.
+pub const ON_REQUEST: [Lane; 6] = [
+    command("unit-arm", "each crate by itself, for aarch64 and armv7, under qemu-user", &["make", "test-arm-unit"]),
+    Lane { word: "v1", environment: EMULATED_ALONE, ..core("guest-v1", "cgroup v1 alone", Place::Guest(V1)) },
+    Lane {
+        tests: Tests::All,
+        environment: EMULATED_IN_USER_NAMESPACES,
+        ..core("guest-userns", "the runtime's, each container in a user namespace", Place::Guest(BOOKWORM))
+    },
+    Lane {
+        environment: EMULATED_ALONE,
+        ..core("guest-hybrid", "controllers on cgroup v1, and some on v2", Place::Guest(HYBRID))
+    },
+    Lane {
+        word: "trixie",
+        environment: EMULATED_ALONE,
+        ..core("guest-trixie", "Debian 13: a newer kernel, a newer systemd", Place::Guest(TRIXIE))
+    },
+    Lane {
+        word: "arm64",
+        environment: EMULATED_ALONE,
+        ..core("arm64", "a 64-bit ARM machine with systemd and cgroup v2", Place::Guest(ARM64))
+    },
+];
+
+impl Lane {
+    /// Whether a developer's loop has it: no virtual machine, no other architecture.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        match self.place {
+            Place::Command(words) => !words.contains(&"test-arm-unit"),
+            Place::Host(_) => true,
+            Place::Guest(_) => false,
+        }
+    }
+}
+
+/// The lane of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Lane> {
+    LANES.iter().chain(&ON_REQUEST).find(|lane| lane.name == name)
+}
