@@ -60,12 +60,14 @@ read_lists() {
     case $suite in bookworm | trixie) ;; *) lacking "this takes the packages of Debian 12 or 13; this machine is \`$suite\`" ;; esac
     local site pocket
     mkdir -p "$tools/apt/lists/partial"
+    # A fresh machine's apt knows its sources only when it has read them once.
+    [ -n "$(apt-get indextargets)" ] || [ "$(id -u)" != 0 ] || apt-get update -qq >&2
     for pocket in "$suite" "$suite-backports"; do
         # Backports lie beside the suite, whether the machine uses them or not.
         site=$(apt-get indextargets --format '$(SITE) $(RELEASE)' | awk -v s="${pocket%-backports}" '$2 == s {print $1; exit}')
         [ -z "$site" ] || echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $pocket main"
     done >"$tools/apt/sources.list"
-    [ -s "$tools/apt/sources.list" ] || lacking "this machine has no apt source for \`$suite\`"
+    [ -s "$tools/apt/sources.list" ] || lacking "this machine has no apt source for \`$suite\`, or \`apt-get update\` was never run"
     # A suite may have no backports (yet), and a mirror may be half-way through an update.
     private apt-get update -qq >&2 || private apt-get update -qq >&2 || say "apt could not read all of its lists"
 }
@@ -85,6 +87,16 @@ unpack() {
     rm -rf "$debs"
 }
 
+# llvm: LLVM, and those of its libraries that this machine lacks.
+llvm() {
+    local package
+    echo libllvm19
+    for package in $(private apt-cache depends --recurse --important libllvm19 | grep -x '[a-z][a-z0-9.+-]*' | sort -u); do
+        case $package in libllvm19 | libc6 | libgcc-s1 | libstdc++6 | gcc-*-base) continue ;; esac
+        dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^ii' || echo "$package"
+    done
+}
+
 # std ARCH: the compiler's libraries for one architecture, the compiler itself with those of x86_64.
 std() {
     local debian web='' version packages
@@ -95,8 +107,8 @@ std() {
     version=$(newest "rustc$web" "$wanted.")
     [ -n "$version" ] || lacking "there is no rustc$web $wanted in the apt sources of this machine"
     packages=("libstd-rust$web-dev:$debian=$version")
-    # What is a library in name only: it has the compiler itself.
-    if [ "$1" = x86_64 ]; then packages+=("rustc$web=$version" "libstd-rust$web-$wanted=$version" libllvm19); fi
+    # The second is a library in name only: it has the compiler itself, which wants LLVM.
+    if [ "$1" = x86_64 ]; then packages+=("rustc$web=$version" "libstd-rust$web-$wanted=$version" $(llvm)); fi
     unpack "$root" "${packages[@]}"
     : >"$root/.$1"
 }
