@@ -50,6 +50,7 @@ test-unit: ## the tests of each crate; those that need root say so and are count
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --exclude skiff-integration-tests --exclude skiff-lanes
 	$(CARGO) test -p skiff-integration-tests --lib --bin without
+	$(CARGO) test -p skiff-lanes --doc
 
 test-arm-unit: ## the tests of each crate on aarch64 and armv7, under qemu-user
 	@integration-tests/arm-unit.sh $(filter-out x86_64,$(ARCH))

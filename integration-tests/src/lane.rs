@@ -1,6 +1,6 @@
 //! Where the tests run: each lane is a kernel, a layout of cgroups, an architecture or something taken away, with the tests
-//! that run there. `#[runs(...)]` marks a test (`integration-tests/lanes`), the program `lane` runs a lane and keeps what
-//! came of it, one record a lane.
+//! that run there. `#[runs(...)]` marks a test (`integration-tests/lanes`), the program `lane` runs a lane and tells what
+//! came of it, a line a lane.
 //!
 //! `selection` (which tests) and `tally` (what a test program's output says) decide and are pure, as is what `record`
 //! prints; `build`, `host` and `guest` do.
@@ -177,6 +177,13 @@ pub const ON_REQUEST: [Lane; 6] = [
 ];
 
 impl Lane {
+    /// The variables for its tests. A developer's own setting wins: `SKIFF_KILLS=100 make test-guest`.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let own =
+            |(name, value): &(&'static str, &str)| (*name, std::env::var(name).unwrap_or_else(|_| (*value).to_owned()));
+        self.environment.iter().map(own)
+    }
+
     /// Whether a developer's loop has it: no virtual machine, no other architecture.
     #[must_use]
     pub fn is_quick(&self) -> bool {

@@ -19,6 +19,21 @@ const WORDS: [(&str, bool); 7] = [
 ];
 
 /// See the crate.
+///
+/// ```
+/// #[skiff_lanes::runs(host, everywhere)]
+/// fn a_container_ends() {}
+/// ```
+///
+/// ```compile_fail
+/// #[skiff_lanes::runs(moon)]
+/// fn a_container_ends() {}
+/// ```
+///
+/// ```compile_fail
+/// #[skiff_lanes::runs]
+/// fn a_container_ends() {}
+/// ```
 #[proc_macro_attribute]
 pub fn runs(words: TokenStream, test: TokenStream) -> TokenStream {
     match expand(&words.to_string(), &test) {

@@ -1,8 +1,9 @@
-//! `lane NAME... [-- FILTER...]` runs lanes and keeps a record of each under `target/lanes`; `lane --list` names them;
+//! `lane NAME... [-- FILTER...]` runs lanes and tells what came of each; `lane --list` names them;
 //! `lane --all` runs all, and `lane --quick` those that need no virtual machine and no other architecture. The table
 //! comes last; the status is 1 if any test failed. Root, for all but the unit tests.
 #![allow(clippy::disallowed_methods)] // the bans protect the runtime
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ fn wanted(arguments: &[String]) -> Result<Vec<&'static Lane>, String> {
 
 /// Has the machines built and booted while cargo compiles. Whatever goes wrong there is told again, and counted, when a
 /// lane needs its machine.
-fn prepare(lanes: &[&Lane]) -> Option<Preparing> {
+fn prepare(lanes: &[&Lane]) -> Preparing {
     let mut machines: Vec<&Machine> = Vec::new();
     for lane in lanes {
         if let Place::Guest(machine) = &lane.place {
@@ -63,32 +64,26 @@ fn prepare(lanes: &[&Lane]) -> Option<Preparing> {
             }
         }
     }
-    if machines.is_empty() {
-        return None;
-    }
-    let lines: Vec<String> = machines
-        .iter()
-        .map(|machine| {
-            let command = guest::preparation(machine);
-            let words = std::iter::once(command.get_program()).chain(command.get_args());
-            words.map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>().join(" ")
-        })
-        .collect();
-    let mut command = Command::new("nice");
-    command.args(["bash", "-c", &lines.join("; ")]).stdin(Stdio::null());
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn().ok().map(Preparing)
+    let start = |machine: &&Machine| {
+        let script = guest::preparation(machine);
+        let mut command = Command::new("nice");
+        command.arg(script.get_program()).args(script.get_args()).stdin(Stdio::null()).process_group(0);
+        command.spawn().ok()
+    };
+    Preparing(machines.iter().filter_map(start).collect())
 }
 
 /// Ended with the lanes: nothing is built any more that nobody waits for.
-struct Preparing(Child);
+struct Preparing(Vec<Child>);
 
 impl Drop for Preparing {
     fn drop(&mut self) {
-        let group = rustix::process::Pid::from_child(&self.0);
-        // It may have ended long ago.
-        let _may_be_gone = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
-        let _status_is_of_no_interest = self.0.wait();
+        for child in &mut self.0 {
+            let group = rustix::process::Pid::from_child(child);
+            // It may have ended long ago.
+            let _may_be_gone = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+            let _status_is_of_no_interest = child.wait();
+        }
     }
 }
 
@@ -116,15 +111,11 @@ fn run(lane: &Lane, built: impl FnOnce() -> Built, filters: &[String], folder: &
     println!("\nlane {}: {}", lane.name, lane.about);
     let skip_log = folder.join(format!("{}.skips", lane.name));
     let _may_not_be_there = std::fs::remove_file(&skip_log);
-    let _told_by_the_record = std::fs::create_dir_all(folder);
+    let _told_when_it_is_written_to = std::fs::create_dir_all(folder);
     let (ready, build_time) = built();
     let begun = Instant::now();
     let tally = ready.and_then(|ready| test(lane, &ready, filters, &skip_log));
-    let record = conclude(lane, tally, &skip_log, (build_time, begun.elapsed()));
-    if let Err(error) = record.save(folder) {
-        eprintln!("lane: the record of {} is not kept: {error}", lane.name);
-    }
-    record
+    conclude(lane, tally, &skip_log, (build_time, begun.elapsed()))
 }
 
 fn conclude(lane: &Lane, tally: Result<Tally, Failure>, skip_log: &Path, times: (Duration, Duration)) -> Record {

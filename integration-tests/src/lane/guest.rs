@@ -110,7 +110,7 @@ fn fill(stage: &Path, lane: &Lane, load: &Load, filters: &[String]) -> Result<us
 /// Debug information is nine tenths of a test binary, and the guest reads it through an emulated disk.
 fn take_binary(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::copy(from, to).map_err(|error| Failure(format!("`{}`: {error}", from.display())))?;
-    // LLVM's and GNU's know every architecture's; a plain `strip` knows this machine's only, and then all stays in.
+    // This machine's own may not know the other's binaries.
     let stripped = Command::new("strip").arg("--strip-debug").arg(to).stderr(std::process::Stdio::null()).status();
     if !stripped.is_ok_and(|status| status.success()) {
         succeed("aarch64-linux-gnu-strip", Command::new("aarch64-linux-gnu-strip").arg("--strip-debug").arg(to))?;
@@ -124,9 +124,7 @@ fn preamble(lane: &Lane) -> String {
         [ -x $IN/tests/reference ] && export SKIFF_REFERENCE_BIN=$IN/tests/reference\n\
         cd /tmp\nstatus=0\n"
         .to_owned();
-    for (name, value) in lane.environment {
-        // A developer's own setting wins: `SKIFF_KILLS=100 make test-guest`.
-        let value = std::env::var(name).unwrap_or_else(|_| (*value).to_owned());
+    for (name, value) in lane.variables() {
         let _never_fails = writeln!(script, "export {name}='{value}'");
     }
     script

@@ -71,7 +71,7 @@ pub fn run(
         let before = tally.told();
         let mut command = Command::new(binary);
         command.args(["--exact", "--include-ignored"]).args(&tests).current_dir(top().join("integration-tests"));
-        command.env("SKIFF_SKIP_LOG", skips).envs(lane.environment.iter().copied());
+        command.env("SKIFF_SKIP_LOG", skips).envs(lane.variables());
         if let Some(skiff) = &skiff {
             command.env("SKIFF_BIN", skiff);
         }

@@ -1,12 +1,7 @@
-//! What came of a lane, kept under `target/lanes`, and the table that a test run ends with.
+//! What came of a lane, and the table that a test run ends with.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use serde_json::{Value, json};
 
 use super::tally::Tally;
 use super::{Lane, find};
@@ -38,39 +33,6 @@ impl Record {
         let failed = tally.failed.into_iter().collect();
         Self { lane: lane.name.to_owned(), passed, failed, skipped, build: times.0.as_secs(), run: times.1.as_secs() }
     }
-
-    /// Writes `FOLDER/NAME.json`.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn save(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let document = json!({
-            "lane": self.lane, "passed": self.passed, "failed": self.failed, "skipped": self.skipped,
-            "build": self.build, "run": self.run,
-        });
-        fs::write(file(folder, &self.lane), format!("{document:#}\n"))
-    }
-
-    /// Reads one; `None` if there is none, or none that can be read.
-    #[must_use]
-    pub fn load(folder: &Path, lane: &str) -> Option<Self> {
-        let document: Value = serde_json::from_slice(&fs::read(file(folder, lane)).ok()?).ok()?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let list = |name: &str| document[name].as_array().cloned().unwrap_or_default();
-        Some(Self {
-            lane: text(&document["lane"]),
-            passed: document["passed"].as_u64()?,
-            failed: list("failed").iter().map(text).collect(),
-            skipped: list("skipped").iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
-            build: document["build"].as_u64()?,
-            run: document["run"].as_u64()?,
-        })
-    }
-}
-
-fn file(folder: &Path, lane: &str) -> PathBuf {
-    folder.join(format!("{lane}.json"))
 }
 
 /// The table: a line a lane, then which tests were skipped and why, and which failed. What is built for one lane is built
@@ -114,14 +76,6 @@ mod tests {
             build: 61,
             run: 60,
         }
-    }
-
-    #[test]
-    fn a_record_is_read_as_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        record().save(folder.path()).unwrap();
-        assert_eq!(Record::load(folder.path(), "guest"), Some(record()));
-        assert_eq!(Record::load(folder.path(), "host"), None);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub fn select(listing: &str, lane: &Lane, filters: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::find;
+    use super::super::{LANES, ON_REQUEST, find};
     use super::*;
 
     const LISTING: &str = "exec::plain: test\nexec::core::on_everywhere: test\ncgroups::limit::on_cgroups: test\n\
@@ -54,6 +54,20 @@ mod tests {
         assert_eq!(names("guest-trixie", &[]), trixie);
         assert_eq!(names("no-cgroups", &[]), ["exec::core::on_everywhere"]);
         assert_eq!(names("linux-4.19", &[]).len(), 2);
+    }
+
+    /// A word of the attribute that no lane has would be a test that never runs.
+    #[test]
+    fn each_word_of_the_attribute_has_a_lane() {
+        let text = include_str!("../../lanes/src/lib.rs");
+        let list = text.split("const WORDS").nth(1).and_then(|rest| rest.split("];").next()).unwrap();
+        let mut words: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+        words.retain(|word| ![EVERYWHERE, CGROUPS].contains(word));
+        let mut of_lanes: Vec<&str> = LANES.iter().chain(&ON_REQUEST).map(|lane| lane.word).collect();
+        of_lanes.retain(|word| !word.is_empty());
+        words.sort_unstable();
+        of_lanes.sort_unstable();
+        assert_eq!(words, of_lanes);
     }
 
     #[test]

@@ -213,11 +213,8 @@ fn memory_limit_kills_with_137() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, arm64)]
 fn unified_keys() {
-    if layout() == Layout::Legacy {
-        return skip("no cgroup2 on /sys/fs/cgroup");
-    }
     each(&[], |runtime| {
         let keys = json!({"memory.high": "50331648", "pids.max": "55"});
         let bundle = limited(Bundle::sleeper(), &json!({"unified": keys}));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use skiff_integration_tests::bundle::Bundle;
-use skiff_integration_tests::cgroups::{self, Layout, layout};
+use skiff_integration_tests::cgroups;
 use skiff_integration_tests::command::{Invocation, eventually};
 use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::leftovers::until_none;
@@ -20,13 +20,10 @@ const NOT_ASKED: Exemption = (Kind::Reference, "its systemd driver is not what i
 const OURS: [Exemption; 3] =
     [(Kind::Runc, "the words are ours"), (Kind::Crun, "the words are ours"), (Kind::Reference, "the words are ours")];
 
-/// Whether systemd is PID 1; else the running test is skipped.
-pub(crate) fn booted() -> bool {
-    let booted = Path::new("/run/systemd/system").is_dir();
-    if !booted {
-        skip("systemd is not PID 1 here");
-    }
-    booted
+/// [`each`], with containers whose cgroups systemd makes.
+#[track_caller]
+fn each_scoped(exemptions: &[Exemption], mut check: impl FnMut(&Runtime)) {
+    each(exemptions, |runtime| check(&runtime.through_systemd()));
 }
 
 /// One property of a unit, in systemctl's words.
@@ -66,11 +63,7 @@ fn assert_no_unit(unit: &str) {
 
 #[runs(guest, trixie, v1, arm64)]
 fn the_scope_is_where_it_was_asked_for() {
-    if !booted() {
-        return;
-    }
-    each(&[NOT_ASKED], |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&[NOT_ASKED], |runtime| {
         let (bundle, unit) = named(Bundle::sleeper());
         let container = runtime.container(&bundle);
         container.run(&["--detach"]).ok();
@@ -90,11 +83,7 @@ fn the_scope_is_where_it_was_asked_for() {
 
 #[runs(guest, trixie, v1)]
 fn without_a_path_the_unit_has_the_containers_name() {
-    if !booted() {
-        return;
-    }
-    each(&OURS, |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&OURS, |runtime| {
         let bundle = Bundle::sleeper();
         let container = runtime.container(&bundle);
         container.run(&["--detach"]).ok();
@@ -108,13 +97,9 @@ fn without_a_path_the_unit_has_the_containers_name() {
     });
 }
 
-#[runs(guest, trixie, v1)]
+#[runs(guest, trixie)]
 fn the_scope_is_the_root_of_the_cgroup_namespace() {
-    if !booted() || layout() != Layout::Unified {
-        return;
-    }
-    each(&[NOT_ASKED], |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&[NOT_ASKED], |runtime| {
         let (bundle, _unit) = named(Bundle::script("cat /proc/self/cgroup; ls -d /sys/fs/cgroup/cgroup.procs"));
         let bundle = bundle.namespace("cgroup", None);
         assert_eq!(runtime.run(&bundle).ok(), "0::/\n/sys/fs/cgroup/cgroup.procs\n");
@@ -157,18 +142,14 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-#[runs(guest, trixie, v1, arm64)]
+#[runs(guest, trixie, arm64)]
 fn systemctl_agrees_with_the_bundle() {
-    if !booted() || layout() != Layout::Unified {
-        return;
-    }
     for Row(resources, properties, exempt) in rows() {
         if resources.get("blockIO").is_some() && !Path::new("/sys/fs/cgroup/system.slice/io.weight").exists() {
             skip("this kernel has no io.weight");
             continue;
         }
-        each(&[exempt, &[NOT_ASKED]].concat(), |runtime| {
-            let runtime = runtime.through_systemd();
+        each_scoped(&[exempt, &[NOT_ASKED]].concat(), |runtime| {
             let (bundle, unit) = named(limited(Bundle::sleeper(), &resources));
             let container = runtime.container(&bundle);
             container.run(&["--detach"]).ok();
@@ -181,11 +162,7 @@ fn systemctl_agrees_with_the_bundle() {
 
 #[runs(guest, trixie, v1)]
 fn annotations_become_properties() {
-    if !booted() {
-        return;
-    }
-    each(&[NOT_ASKED, (Kind::Crun, "crun 1.8 converts no seconds")], |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&[NOT_ASKED, (Kind::Crun, "crun 1.8 converts no seconds")], |runtime| {
         let (bundle, unit) = named(Bundle::sleeper());
         let bundle = bundle.edit(|config| {
             config["annotations"] = json!({
@@ -207,9 +184,6 @@ fn annotations_become_properties() {
 
 #[runs(guest, trixie)]
 fn what_cannot_be_a_unit_is_refused_and_leaves_nothing() {
-    if !booted() {
-        return;
-    }
     let annotation = |name: &str, value: &str| json!({ format!("org.systemd.property.{name}"): value });
     let cases: Vec<(&str, Value, &[&str])> = vec![
         ("annotations", annotation("MemoryMax", "soon"), &["org.systemd.property.MemoryMax", "`soon`"]),
@@ -222,8 +196,7 @@ fn what_cannot_be_a_unit_is_refused_and_leaves_nothing() {
         ("cgroupsPath", json!("a--b.slice:p:n"), &["linux.cgroupsPath", ".slice"]),
         ("cgroupsPath", json!("system.slice:p:n.slice"), &["linux.cgroupsPath", "scope"]),
     ];
-    each(&OURS, |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&OURS, |runtime| {
         for (member, value, words) in &cases {
             let (bundle, unit) = named(Bundle::new());
             let bundle = bundle.edit(|config| match *member {
@@ -241,11 +214,7 @@ fn what_cannot_be_a_unit_is_refused_and_leaves_nothing() {
 
 #[runs(guest, trixie, v1)]
 fn a_create_that_fails_leaves_no_unit() {
-    if !booted() {
-        return;
-    }
-    each(&[NOT_ASKED, (Kind::Crun, "crun 1.8 finds out at start")], |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&[NOT_ASKED, (Kind::Crun, "crun 1.8 finds out at start")], |runtime| {
         let (bundle, unit) = named(Bundle::new().args(&["/no/such/program"]));
         let container = runtime.container(&bundle);
         container.run(&["--detach"]).fails();
@@ -256,11 +225,7 @@ fn a_create_that_fails_leaves_no_unit() {
 
 #[runs(guest, trixie, v1)]
 fn a_unit_of_that_name_is_refused_and_left_alone() {
-    if !booted() {
-        return;
-    }
-    each(&OURS, |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&OURS, |runtime| {
         // In another slice, where the cgroup of that name would be free.
         let (bundle, unit) = named(Bundle::new());
         let words = ["--unit", &unit, "--scope", "--slice", "system.slice", "--", "sleep", "1000"];
@@ -281,13 +246,9 @@ fn a_unit_of_that_name_is_refused_and_left_alone() {
     });
 }
 
-#[runs(guest, trixie, v1, arm64)]
+#[runs(guest, trixie, arm64)]
 fn updates_are_told() {
-    if !booted() || layout() != Layout::Unified {
-        return;
-    }
-    each(&OURS, |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&OURS, |runtime| {
         let (bundle, unit) = named(limited(Bundle::sleeper(), &json!({"memory": {"limit": 67_108_864}})));
         let container = runtime.container(&bundle);
         container.run(&["--detach"]).ok();
@@ -311,13 +272,9 @@ fn updates_are_told() {
 const KEPT: [&str; 7] =
     ["memory.max", "memory.swap.max", "pids.max", "cpu.max", "cpu.max.burst", "cpu.weight", "cpuset.cpus"];
 
-#[runs(guest, trixie, v1)]
+#[runs(guest, trixie)]
 fn a_reload_of_systemd_keeps_limits_and_devices() {
-    if !booted() || layout() != Layout::Unified {
-        return;
-    }
-    each(&OURS, |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&OURS, |runtime| {
         let resources = json!({
             "memory": {"limit": 67_108_864, "swap": 134_217_728}, "pids": {"limit": 33},
             "cpu": {"quota": 50_000, "period": 100_000, "burst": 10_000, "shares": 512, "cpus": "0"},
@@ -359,14 +316,10 @@ fn probe(access: &str) -> Value {
     json!({"allow": true, "type": "c", "major": 10, "minor": 251, "access": access})
 }
 
-#[runs(guest, trixie, v1)]
+#[runs(guest, trixie)]
 fn device_rules_are_felt_as_the_bundle_has_them() {
-    if !booted() || layout() != Layout::Unified {
-        return;
-    }
     let nothing = json!({"allow": false, "access": "rwm"});
-    each(&[NOT_ASKED], |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&[NOT_ASKED], |runtime| {
         let script = format!("{READ_PROBE}; {WRITE_PROBE}; head -c 1 /dev/zero | wc -c");
         let group = json!({"allow": true, "type": "c", "major": 10, "access": "rw"});
         for (rules, wanted) in [
@@ -382,7 +335,7 @@ fn device_rules_are_felt_as_the_bundle_has_them() {
         ] {
             // runc and crun refuse or widen a hole in what is allowed.
             if runtime.kind == Kind::Skiff || !wanted.starts_with("r\n-") {
-                assert_eq!(opens(&runtime, &rules, &script), wanted, "{rules}");
+                assert_eq!(opens(runtime, &rules, &script), wanted, "{rules}");
             }
         }
     });
@@ -390,11 +343,7 @@ fn device_rules_are_felt_as_the_bundle_has_them() {
 
 #[runs(guest, trixie, v1)]
 fn the_other_verbs_find_the_container() {
-    if !booted() {
-        return;
-    }
-    each(&[NOT_ASKED], |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&[NOT_ASKED], |runtime| {
         let (bundle, unit) = named(Bundle::sleeper());
         let container = runtime.container(&bundle);
         container.create(&[]).ok();
@@ -419,11 +368,7 @@ fn the_other_verbs_find_the_container() {
 
 #[runs(guest, trixie, v1)]
 fn what_systemd_has_stopped_is_a_stopped_container() {
-    if !booted() {
-        return;
-    }
-    each(&[NOT_ASKED], |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&[NOT_ASKED], |runtime| {
         // The shell may not be listening for SIGTERM yet.
         let (bundle, unit) = named(Bundle::sleeper());
         let bundle = bundle
@@ -442,15 +387,11 @@ const MOMENTS: [&str; 6] = ["connect", "sendto", "recvfrom", "ppoll", "clone3", 
 
 #[runs(guest, trixie, v1)]
 fn a_killed_maker_leaves_what_delete_removes() {
-    if !booted() {
-        return;
-    }
     if !strace::available() {
         return skip("strace is not installed");
     }
-    each(&OURS, |runtime| {
-        let runtime = runtime.through_systemd();
-        let points = moments(&runtime);
+    each_scoped(&OURS, |runtime| {
+        let points = moments(runtime);
         assert!(points.len() > 10, "{points:?}");
         for (name, nth) in points {
             let (bundle, unit) = named(limited(Bundle::sleeper(), &json!({"memory": {"limit": 67_108_864}})));
@@ -498,8 +439,7 @@ fn a_host_without_systemd_is_told_so() {
     if Path::new("/run/systemd/system").is_dir() {
         return skip("systemd is PID 1 here");
     }
-    each(&OURS, |runtime| {
-        let runtime = runtime.through_systemd();
+    each_scoped(&OURS, |runtime| {
         let bundle = Bundle::new();
         let container = runtime.container(&bundle);
         container.run(&[]).fails_with(&["systemd", "/run/systemd/system", "leave --systemd-cgroup out"]);

@@ -5,16 +5,13 @@ use std::path::Path;
 
 use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
-use skiff_integration_tests::cgroups::{Layout, layout};
 use skiff_integration_tests::command::{Invocation, Outcome, eventually};
 use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::runtime::{Container, Kind};
-use skiff_integration_tests::skip::skip;
 use skiff_lanes::runs;
 
 use crate::namespaces::{give_away, rootless};
-use crate::systemd_cgroup::booted;
 
 const USER: u32 = 1000;
 const FOLDER: &str = "/run/user/1000";
@@ -22,26 +19,10 @@ const MANAGER: &str = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.servi
 const OURS: [Exemption; 3] =
     [(Kind::Runc, "the words are ours"), (Kind::Crun, "the words are ours"), (Kind::Reference, "wants cgroups")];
 
-/// Starts the manager of user 1000, as a login or lingering would; else the running test is skipped.
-fn has_manager() -> bool {
-    if !booted() {
-        return false;
-    }
-    if layout() != Layout::Unified {
-        skip("a user has no limits on cgroup v1");
-        return false;
-    }
-    if !Invocation::new("id", &["1000"]).run().succeeded() {
-        skip("there is no user 1000");
-        return false;
-    }
-    let started = Invocation::new("systemctl", &["start", "user@1000.service"]).run();
-    if !started.succeeded() {
-        skip("user 1000 can have no manager (libpam-systemd, dbus-user-session)");
-        return false;
-    }
+/// Starts the manager of user 1000, as a login or lingering would.
+fn start_manager() {
+    Invocation::new("systemctl", &["start", "user@1000.service"]).run().ok();
     eventually("the manager listens", || Path::new(FOLDER).join("systemd/private").exists().then_some(()));
-    true
 }
 
 fn as_user(invocation: Invocation) -> Outcome {
@@ -75,9 +56,7 @@ const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done";
 
 #[runs(guest, trixie)]
 fn a_user_has_scopes_of_their_own() {
-    if !has_manager() {
-        return;
-    }
+    start_manager();
     each_as_user(SLEEP, |container, run| {
         run(container).ok();
         let unit = unit(container);
@@ -101,14 +80,9 @@ fn a_user_has_scopes_of_their_own() {
 
 #[runs(guest, trixie)]
 fn delegated_limits_are_kept_and_others_refused_by_name() {
-    if !has_manager() {
-        return;
-    }
+    start_manager();
     let given = fs::read_to_string(Path::new(MANAGER).join("cgroup.controllers")).unwrap();
     let given: Vec<&str> = given.split_whitespace().collect();
-    if !["memory", "pids"].iter().all(|word| given.contains(word)) {
-        return skip("memory and pids are not delegated to users here");
-    }
     let rows = [
         ("cpuset", json!({"cpu": {"cpus": "0"}}), "linux.resources.cpu.cpus"),
         ("io", json!({"blockIO": {"weight": 100}}), "linux.resources.blockIO.weight"),
@@ -129,10 +103,9 @@ fn delegated_limits_are_kept_and_others_refused_by_name() {
         assert_eq!([read("memory.max"), read("pids.max")], ["67108864", "33"]);
         as_user(container.verb("update", &["--memory", "32M"], &[])).ok();
         assert_eq!([show(&unit, "MemoryMax"), read("memory.max")], ["33554432", "33554432"]);
-        for (controller, resources, property) in &rows {
-            if given.contains(controller) {
-                continue;
-            }
+        let others: Vec<_> = rows.iter().filter(|(controller, ..)| !given.contains(controller)).collect();
+        assert!(!others.is_empty(), "{given:?}");
+        for (controller, resources, property) in others {
             let bundle =
                 Bundle::new().edit(rootless(1)).edit(|config| config["linux"]["resources"] = resources.clone());
             give_away(&bundle, &bundle.rootfs());
@@ -145,15 +118,12 @@ fn delegated_limits_are_kept_and_others_refused_by_name() {
 
 #[runs(guest, trixie)]
 fn a_range_of_ids_is_mapped_in_the_scope() {
-    if !has_manager() {
-        return;
-    }
+    start_manager();
     let range = fs::read_to_string("/etc/subuid").unwrap_or_default();
     let mine =
         range.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| *name == "1000" || *name == "edge");
-    let Some(first) = mine.and_then(|(_, rest)| rest.split(':').next()?.parse::<u32>().ok()) else {
-        return skip("user 1000 has no subordinate ids");
-    };
+    let first = mine.and_then(|(_, rest)| rest.split(':').next()?.parse::<u32>().ok());
+    let first = first.expect("the guest's user 1000 has subordinate ids");
     each(&OURS, |runtime| {
         let (copy, _folder) = runtime.for_everybody();
         let runtime = copy.through_systemd();
@@ -175,9 +145,6 @@ fn a_range_of_ids_is_mapped_in_the_scope() {
 
 #[runs(guest, trixie)]
 fn a_user_without_a_manager_is_told_so() {
-    if !booted() || layout() != Layout::Unified {
-        return;
-    }
     each(&OURS, |runtime| {
         let (copy, _folder) = runtime.for_everybody();
         let runtime = copy.through_systemd();

@@ -431,11 +431,8 @@ fn memory_below_what_is_used() {
     });
 }
 
-#[test]
+#[runs(guest, trixie, arm64)]
 fn raw_keys_of_v2() {
-    if layout() == Layout::Legacy {
-        return skip("no cgroup2 on /sys/fs/cgroup");
-    }
     each(&[NO_UPDATE, (Kind::Runc, "not measured"), (Kind::Crun, "not measured")], |runtime| {
         let bundle = limited();
         let container = runtime.container(&bundle);

@@ -1,31 +1,19 @@
 //! The option `SystemdCgroup`, which engines set on hosts with systemd: the container is a scope, and the shim's figures,
 //! limits and events are that scope's.
 
-use std::path::Path;
-
 use containerd_shim_protos::shim::oci::Options;
 use protobuf::Message;
 use protobuf::well_known_types::any::Any;
 use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
-use skiff_integration_tests::cgroups::{Layout, layout};
 use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::leftovers::until_none;
-use skiff_integration_tests::skip;
 use skiff_lanes::runs;
 
 use crate::figures::stats;
 use crate::harness::{Shim, Task, over_each};
 
 const MEGABYTE: u64 = 1 << 20;
-
-fn booted() -> bool {
-    let booted = Path::new("/run/systemd/system").is_dir() && layout() == Layout::Unified;
-    if !booted {
-        skip::skip("no systemd with cgroup v2 alone here");
-    }
-    booted
-}
 
 fn show(unit: &str, property: &str) -> String {
     Invocation::new("systemctl", &["show", "--value", "--property", property, unit]).run().ok().trim().to_owned()
@@ -58,9 +46,6 @@ async fn started(shim: &Shim, bundle: &Bundle) -> Task {
 
 #[runs(guest)]
 fn figures_and_limits_are_those_of_the_scope() {
-    if !booted() {
-        return;
-    }
     over_each(|shim| async move {
         let (bundle, unit) = scoped("sleep 1000 & wait");
         let task = started(&shim, &bundle).await;
@@ -83,9 +68,6 @@ fn figures_and_limits_are_those_of_the_scope() {
 /// systemd removes the cgroup as soon as it is empty, and the counter with it.
 #[runs(guest)]
 fn a_death_for_want_of_memory_is_told_of_a_scope_too() {
-    if !booted() {
-        return;
-    }
     over_each(|shim| async move {
         let (bundle, _unit) = scoped("exec dd if=/dev/zero of=/dev/null bs=128M count=1");
         let task = started(&shim, &bundle).await;

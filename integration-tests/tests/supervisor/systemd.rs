@@ -4,9 +4,8 @@
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::{Invocation, eventually};
 use skiff_integration_tests::device::{Device, program};
-use skiff_integration_tests::skip::skip;
+use skiff_lanes::runs;
 use std::fs;
-use std::path::Path;
 
 fn systemctl(words: &[&str]) -> skiff_integration_tests::command::Outcome {
     Invocation::new("systemctl", words).run()
@@ -25,11 +24,8 @@ fn install(device: &Device, unit: &str) {
     systemctl(&["daemon-reload"]).ok();
 }
 
-#[test]
+#[runs(guest)]
 fn a_notify_unit_whose_containers_have_units_of_their_own() {
-    if !Path::new("/run/systemd/system").is_dir() {
-        return skip("systemd is not PID 1 here; this test runs in the guest");
-    }
     let mut device = Device::new();
     let bundle = device.bundle(Bundle::sleeper());
     let web = device.name("web");

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::create::make_again;
+use super::create::make_v1;
 use super::{Absent, Cgroup, DevicePlan, Dir, Error, Kind, Place, Plan, Write, devices, host::read};
 use crate::sys::bpf;
 
@@ -22,7 +22,7 @@ impl Cgroup {
                 // systemd removes what it finds empty below its slices in the hierarchies of version 1 that it makes
                 // anew, among them what has just been made and has no process yet.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && dir.kind != Kind::V2 => {
-                    make_again(dir)?;
+                    make_v1(dir, &mut Vec::new())?;
                     write_file(&path, &pid.to_string())
                 }
                 joined => joined,

@@ -56,21 +56,22 @@ pub fn vacant(location: &Location) -> Result<(), Error> {
 
 /// Makes the cgroups. An empty cgroup of that name is taken over; one with processes, or a frozen one, is refused.
 pub fn create(location: &Location, plan: &Plan) -> Result<Cgroup, Error> {
-    let mut cgroup = Cgroup { location: location.clone(), v2: None, made: Vec::new() };
-    match location.dirs.iter().try_for_each(|dir| fill(&mut cgroup, dir, plan)) {
-        Ok(()) => Ok(cgroup),
-        Err(error) => {
-            cgroup.discard();
-            Err(error)
-        }
-    }
+    with_each(location, |cgroup, dir| fill(cgroup, dir, plan))
 }
 
 /// Opens the cgroups that systemd has made for a container and put its first process into, hands down what systemd does
 /// not know of, and makes those in hierarchies of v1 that it does not use.
 pub fn adopt(location: &Location, plan: &Plan) -> Result<Cgroup, Error> {
+    with_each(location, |cgroup, dir| adopt_dir(cgroup, dir, plan))
+}
+
+/// Takes `step` for each directory; what was made is removed again if one fails.
+fn with_each(
+    location: &Location,
+    mut step: impl FnMut(&mut Cgroup, &Dir) -> Result<(), Error>,
+) -> Result<Cgroup, Error> {
     let mut cgroup = Cgroup { location: location.clone(), v2: None, made: Vec::new() };
-    match location.dirs.iter().try_for_each(|dir| adopt_dir(&mut cgroup, dir, plan)) {
+    match location.dirs.iter().try_for_each(|dir| step(&mut cgroup, dir)) {
         Ok(()) => Ok(cgroup),
         Err(error) => {
             cgroup.discard();
@@ -86,10 +87,7 @@ fn adopt_dir(cgroup: &mut Cgroup, dir: &Dir, plan: &Plan) -> Result<(), Error> {
             cgroup.v2 = Some(open_dir(&dir.path)?);
             hand_down(dir, plan)
         }
-        Kind::V1(_) => {
-            make(&dir.mount, &dir.path, &mut cgroup.made)?;
-            if dir.kind.has_v1("cpuset") { inherit_cpuset(&dir.mount, &dir.path) } else { Ok(()) }
-        }
+        Kind::V1(_) => make_v1(dir, &mut cgroup.made),
     }
 }
 
@@ -115,9 +113,9 @@ fn fill(cgroup: &mut Cgroup, dir: &Dir, plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a directory of version 1 that was there and is gone.
-pub(super) fn make_again(dir: &Dir) -> Result<(), Error> {
-    make(&dir.mount, &dir.path, &mut Vec::new())?;
+/// Makes a directory of version 1 that may be there already, ready to take processes.
+pub(super) fn make_v1(dir: &Dir, made: &mut Vec<PathBuf>) -> Result<(), Error> {
+    make(&dir.mount, &dir.path, made)?;
     if dir.kind.has_v1("cpuset") { inherit_cpuset(&dir.mount, &dir.path) } else { Ok(()) }
 }
 
