@@ -276,7 +276,20 @@ impl Drop for Device {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
+/// A TCP port of 127.0.0.1 that nobody listens at, no other call in this process gets, and the kernel gives to nobody
+/// who connects: those come from `net.ipv4.ip_local_port_range`, 32768 and up, and keep theirs for a minute (`tcp(7)`,
+/// TIME_WAIT) in which nobody else can listen there.
+///
+/// # Panics
+/// When every port from 20000 to 32767 is taken.
+#[must_use]
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 20_000..32_768;
+    let first = std::process::id();
+    let mut tried = PORTS.map(|_| {
+        let number = first.wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        (PORTS.start + number % PORTS.len() as u32) as u16
+    });
+    tried.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port that nobody listens at")
 }

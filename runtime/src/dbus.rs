@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Connection::open(path) ──> call(...) ──> Reader (the answer)     text::parse: GVariant's text form ──> Value
-//!          └─ introduce() on a bus            └─ next_signal(...)
+//!                                └──────> next_signal(...)
 //! ```
 //! `value`, `wire` and `text` are pure. What comes from the other side is checked against its length and nested no
 //! deeper than the specification allows. Deliberately absent: a server, descriptors in messages, introspection, any

@@ -3,7 +3,7 @@
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::cgroups;
 use skiff_integration_tests::command::eventually;
-use skiff_integration_tests::device::Device;
+use skiff_integration_tests::device::{Device, free_port};
 use std::fs;
 
 /// A device with one release of these services, running.
@@ -146,7 +146,7 @@ fn a_program_is_asked_to_stop_and_then_made_to() {
 #[test]
 fn probes_decide_about_health() {
     let device = device(|device| {
-        let port = device.port + 1;
+        let port = free_port();
         let web = device.bundle(Bundle::script(&format!(
             "mkdir /tmp/w; echo ok >/tmp/w/up; exec busybox httpd -f -p 127.0.0.1:{port} -h /tmp/w"
         )));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::{Invocation, eventually};
-use skiff_integration_tests::device::Device;
+use skiff_integration_tests::device::{Device, free_port};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_state_goes_to_the_fleet_to_prometheus_and_to_people() {
     let mut device = Device::new();
-    let port = device.port + 2;
+    let port = free_port();
     device.write_settings(&format!("[metrics]\nlisten = '127.0.0.1:{port}'\n"));
     let (web, job) = (
         device.bundle(Bundle::script("echo hello; echo oops >&2; exec sleep 1000")),

@@ -2,7 +2,7 @@
 
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::{Invocation, eventually, patience};
-use skiff_integration_tests::device::Device;
+use skiff_integration_tests::device::{Device, free_port};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -56,10 +56,11 @@ fn a_lock_that_is_let_go_of_late_is_waited_for() {
 
 /// A bundle whose program holds a port of the machine while it runs, which the kernel gives to one at a time, and notes each
 /// overlap of two in its root, so that what skiffd believes plays no part in the proof.
-fn witness(port: u16) -> (Bundle, PathBuf) {
+fn witness() -> (Bundle, PathBuf) {
+    let port = free_port();
     let script = format!(
         "busybox httpd -f -p 127.0.0.1:{port} -h /data & held=$!; echo $EDITION >>/data/starts; trap 'exit 0' TERM; \
-         while :; do kill -0 $held 2>/dev/null || {{ echo overlap >>/data/overlaps; exit 1; }}; sleep 0.05; done"
+         while :; do kill -0 $held 2>/dev/null || {{ echo overlap of $EDITION >>/data/overlaps; exit 1; }}; sleep 0.05; done"
     );
     let bundle = Bundle::script(&script).writable();
     bundle.write();
@@ -71,7 +72,7 @@ fn witness(port: u16) -> (Bundle, PathBuf) {
 #[test]
 fn the_witness_of_overlaps_is_not_blind() {
     let mut device = Device::new();
-    let (bundle, data) = witness(device.port + 1);
+    let (bundle, data) = witness();
     let service = |name: &str| {
         let name = device.name(name);
         format!(
@@ -133,7 +134,7 @@ fn killed_at_a_hundred_moments_none_is_lost_and_none_runs_twice() {
     println!("seed {seed} (SKIFF_SEED)");
     let mut dice = Dice(seed);
     let mut device = Device::new();
-    let witnesses = [witness(device.port + 1), witness(device.port + 2)];
+    let witnesses = [witness(), witness()];
     let names = [device.name("one"), device.name("two")];
     let services = |edition: u64, which: &[usize]| -> String {
         let line = |at: &usize| {
