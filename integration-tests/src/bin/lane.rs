@@ -125,7 +125,7 @@ fn conclude(lane: &Lane, tally: Result<Tally, Failure>, skip_log: &Path, times: 
         Err(failure) => {
             eprintln!("lane {}: {failure}", lane.name);
             let mut tally = Tally::default();
-            tally.failed.insert(failure.to_string());
+            tally.fail(failure.to_string());
             Record::new(lane, tally, skipped, times)
         }
     }

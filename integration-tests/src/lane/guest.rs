@@ -63,7 +63,7 @@ pub fn run(lane: &Lane, machine: &Machine, load: &Load, filters: &[String], skip
     let status = count(&mut tally, &mut command)?;
     check_told(&mut tally, asked, 0, "the guest");
     if !status.success() && tally.failed.is_empty() {
-        tally.failed.insert(format!("the guest ended with {status}"));
+        tally.fail(format!("the guest ended with {status}"));
     }
     if let Ok(text) = fs::read_to_string(out.join("skips")) {
         fs::write(skips, text).map_err(|error| Failure(format!("`{}`: {error}", skips.display())))?;

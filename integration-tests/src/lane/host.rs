@@ -46,7 +46,7 @@ pub fn list(binary: &Path, lane: &Lane, filters: &[String]) -> Result<Vec<String
 pub fn check_told(tally: &mut Tally, asked: usize, before: usize, suite: &str) {
     let told = tally.told() - before;
     if told != asked {
-        tally.failed.insert(format!("{suite}: {told} of {asked} tests said how they ended"));
+        tally.fail(format!("{suite}: {told} of {asked} tests said how they ended"));
     }
 }
 

@@ -13,8 +13,8 @@ pub struct Record {
     pub lane: String,
     /// Tests that passed and were not skipped.
     pub passed: u64,
-    /// The names of those that failed, or what kept the lane from running.
-    pub failed: Vec<String>,
+    /// Those that failed, or what kept the lane from running, and what was said of it.
+    pub failed: Vec<(String, String)>,
     /// Tests that could not be made here, and why.
     pub skipped: Vec<(String, String)>,
     /// Seconds that building took.
@@ -56,8 +56,11 @@ pub fn table(records: &[Record], whole: Duration) -> String {
         for (test, reason) in &record.skipped {
             let _never_fails = writeln!(text, "skipped: {}: {test}: {reason}", record.lane);
         }
-        for test in &record.failed {
+        for (test, said) in &record.failed {
             let _never_fails = writeln!(text, "FAILED: {}: {test}", record.lane);
+            for line in said.lines() {
+                let _never_fails = writeln!(text, "    {line}");
+            }
         }
     }
     text
@@ -71,7 +74,7 @@ mod tests {
         Record {
             lane: "guest".to_owned(),
             passed: 7,
-            failed: vec!["a::b".to_owned()],
+            failed: vec![("a::b".to_owned(), "it is not so\n".to_owned())],
             skipped: vec![("a::c".to_owned(), "no swap".to_owned())],
             build: 61,
             run: 60,
@@ -82,6 +85,9 @@ mod tests {
     fn the_table_names_what_failed_and_what_was_skipped() {
         let text = table(&[record()], Duration::from_secs(121));
         assert!(text.contains("together 2 min 1 s"), "{text}");
-        assert!(text.contains("skipped: guest: a::c: no swap") && text.contains("FAILED: guest: a::b"), "{text}");
+        assert!(
+            text.contains("skipped: guest: a::c: no swap") && text.contains("FAILED: guest: a::b\n    it is not so\n"),
+            "{text}"
+        );
     }
 }
