@@ -31,14 +31,14 @@ try() {
     cp "\$IN/tests/\$name" . && "./\$name" "\$@" || { echo "arm-guest: FAILED: \$name"; status=1; }
     rm -f "\$name"
 }
-for name in skiff_contract skiff_planner skiff skiff_shim skiff_supervisor ${real[*]}; do try \$name -q; done
-try fleet_follow -q child::
+for name in skiff_contract skiff_planner skiff skiff_shim skiff_supervisor ${real[*]}; do try \$name; done
+try fleet_follow child::
 date -s 2100-01-01 >/dev/null
-for name in skiff skiff_shim; do try \$name -q; done
-try skiff_supervisor -q clock:: control:: fleet:: store:: report::
+for name in skiff skiff_shim; do try \$name; done
+try skiff_supervisor clock:: control:: fleet:: store:: report::
 exit \$status
 GO
 status=0
-"$here/guest/vm-run.sh" -a arm64 -m 512 -s 2 -t "${SKIFF_VM_TIMEOUT:-900}" -i tests="$stage" -o "$stage/out" "bash \$IN/tests/go" || status=$?
+"$here/guest/vm-run.sh" -a arm64 -m 768 -s 2 -t "${SKIFF_VM_TIMEOUT:-900}" -i tests="$stage" -o "$stage/out" "bash \$IN/tests/go" || status=$?
 if [ -n "${SKIFF_SKIP_LOG:-}" ] && [ -s "$stage/out/skips" ]; then sed "s/^SKIP /SKIP arm-guest: $arch: /" "$stage/out/skips" >>"$SKIFF_SKIP_LOG"; fi
 exit $status

@@ -24,17 +24,18 @@ pub fn mount_points() -> Vec<PathBuf> {
     hierarchies().into_iter().map(|hierarchy| hierarchy.mount_point).collect()
 }
 
-/// The folder of process `pid` in the hierarchy of `controller` (`""` for cgroup2).
+/// The folder of process `pid` in the v1 hierarchy of `controller`, or in cgroup2 where none has it (`""`: in cgroup2).
 pub fn folder(pid: u32, controller: &str) -> Option<PathBuf> {
     let paths = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let unified_has_it = layout() == Layout::Unified || controller.is_empty();
-    let wanted = if unified_has_it { "" } else { controller };
+    let hierarchies = hierarchies();
+    let is_v1 = hierarchies.iter().any(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller));
+    let wanted = if is_v1 { controller } else { "" };
     let path = paths.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?);
         controllers.split(',').any(|name| name == wanted).then(|| path.to_owned())
     })?;
-    let hierarchy = hierarchies().into_iter().find(|hierarchy| match wanted {
+    let hierarchy = hierarchies.into_iter().find(|hierarchy| match wanted {
         "" => hierarchy.controllers.is_empty(),
         name => hierarchy.controllers.iter().any(|controller| controller == name),
     })?;

@@ -94,20 +94,34 @@ pub fn tests(suites: &[&str]) -> Result<Vec<(String, PathBuf)>, Failure> {
     binaries(suites, &mut command)
 }
 
-/// The test binary of each suite for a 64-bit ARM machine, by the cross compiler from Debian's packages.
+/// The test binary of each suite for a 64-bit ARM machine, built as the tests of the crates are (`arm-unit.sh`).
 ///
 /// # Errors
 /// [`Failure`] when the compiler cannot be had, or cargo fails.
 pub fn arm64_tests(suites: &[&str]) -> Result<Vec<(String, PathBuf)>, Failure> {
-    let line = "eval \"$(integration-tests/setup-cross.sh env aarch64)\" && exec cargo test --no-run \"$@\"";
-    let mut command = Command::new("bash");
-    command.current_dir(top()).args(["-c", line, "bash", "--target", "aarch64-unknown-linux-gnu"]);
-    command.args(["-p", "skiff-integration-tests", "--message-format=json"]);
-    binaries(suites, &mut command)
+    let mut command = Command::new("integration-tests/setup-cross.sh");
+    command.current_dir(top()).args(["tests", "aarch64", "-p", "skiff-integration-tests"]);
+    let output = output(suites, &mut command)?;
+    // A line for each: architecture, name, folder of its crate, path.
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = output.lines().map(words).collect();
+    let path =
+        |suite: &str| Some(PathBuf::from(lines.iter().find(|line| line.get(1).is_some_and(|it| it == suite))?.get(3)?));
+    named(suites, path)
 }
 
 /// Runs a `cargo test --no-run` that reports in JSON, and reads where the binaries are.
 fn binaries(suites: &[&str], command: &mut Command) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let output = output(suites, command)?;
+    let messages: Vec<Value> = output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    named(suites, |suite| {
+        let is_it = |message: &&Value| message["target"]["name"] == suite && message["executable"].is_string();
+        messages.iter().find(is_it)?["executable"].as_str().map(PathBuf::from)
+    })
+}
+
+/// Asks for the tests of these suites; what the command prints.
+fn output(suites: &[&str], command: &mut Command) -> Result<String, Failure> {
     for suite in suites {
         command.args(["--test", suite]);
     }
@@ -116,13 +130,13 @@ fn binaries(suites: &[&str], command: &mut Command) -> Result<Vec<(String, PathB
     if !output.status.success() {
         return Err(Failure(format!("building the tests ended with {}", output.status)));
     }
-    let messages: Vec<Value> =
-        String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    suites.iter().map(|suite| Ok(((*suite).to_owned(), executable(&messages, suite)?))).collect()
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn executable(messages: &[Value], suite: &str) -> Result<PathBuf, Failure> {
-    let found = messages.iter().find(|message| message["target"]["name"] == suite && message["executable"].is_string());
-    let path = found.and_then(|message| message["executable"].as_str());
-    path.map(PathBuf::from).ok_or_else(|| Failure(format!("cargo built no test binary of `{suite}`")))
+fn named(suites: &[&str], path: impl Fn(&str) -> Option<PathBuf>) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let found = |suite: &&str| match path(suite) {
+        Some(path) => Ok(((*suite).to_owned(), path)),
+        None => Err(Failure(format!("cargo built no test binary of `{suite}`"))),
+    };
+    suites.iter().map(found).collect()
 }

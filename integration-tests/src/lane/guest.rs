@@ -119,10 +119,11 @@ fn take_binary(from: &Path, to: &Path) -> Result<(), Failure> {
 }
 
 fn preamble(lane: &Lane) -> String {
+    // A newer systemd has a tmpfs without device nodes on /tmp, where a bundle's would be dead.
     let mut script = "export SKIFF_BIN_DIR=$IN/tests/bin SKIFF_BIN=$IN/tests/bin/skiff\n\
         export SKIFF_SHIM_BIN=$IN/tests/bin/containerd-shim-skiff-v1 SKIFF_SKIP_LOG=$OUT/skips PATH=$IN/tests/bin:$PATH\n\
         [ -x $IN/tests/reference ] && export SKIFF_REFERENCE_BIN=$IN/tests/reference\n\
-        cd /tmp\nstatus=0\n"
+        export TMPDIR=/var/tmp\ncd /tmp\nstatus=0\n"
         .to_owned();
     for (name, value) in lane.variables() {
         let _never_fails = writeln!(script, "export {name}='{value}'");
