@@ -33,7 +33,7 @@ test: ## set-up, lint, every lane (`make lanes`), one line for each with what pa
 	$(MAKE) --no-print-directory setup
 	@$(LANE) --all
 
-test-quick: ## the same without virtual machines and other architectures (root)
+test-quick: ## the same without virtual machines and other architectures, one lane after the other (root)
 	$(MAKE) --no-print-directory setup
 	@$(LANE) --quick
 

@@ -3,7 +3,7 @@
 //! came of it, a line a lane.
 //!
 //! `selection` (which tests) and `tally` (what a test program's output says) decide and are pure, as is what `record`
-//! prints; `build`, `host` and `guest` do.
+//! prints; `build`, `host` and `guest` do, and `voice` keeps apart what lanes say that run side by side.
 
 pub mod build;
 pub mod guest;
@@ -11,6 +11,7 @@ pub mod host;
 pub mod record;
 pub mod selection;
 pub mod tally;
+pub mod voice;
 
 /// Where a lane's tests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,18 @@ pub struct Lane {
     pub environment: Environment,
 }
 
+/// One run of a lane.
+pub struct Round<'a> {
+    /// Which lane.
+    pub lane: &'a Lane,
+    /// Of its tests, those whose names have one of these words; all without.
+    pub filters: &'a [String],
+    /// The file in which tests say that they could not be made (`SKIFF_SKIP_LOG`).
+    pub skips: &'a std::path::Path,
+    /// Where its output goes.
+    pub out: &'a mut dyn std::io::Write,
+}
+
 const EVERY_SUITE: &[&str] = &["runtime", "shim", "supervisor"];
 const BOOKWORM: Machine = Machine { suite: "bookworm", arch: "amd64", memory: 768, kernel_arguments: "" };
 const V1: Machine = Machine {
@@ -115,9 +128,9 @@ const fn old(name: &'static str, words: &'static str) -> Lane {
     core(name, "this kernel, as if it lacked these", Place::Host(Between::Without(words)))
 }
 
-/// Every lane, in the order in which `make test` runs them.
-pub const LANES: [Lane; 13] = [
-    command("lint", "what can be said without running a container", &["make", "lint", "msrv"]),
+/// Every lane, in the order in which `make test` tells of them.
+pub const LANES: [Lane; 20] = [
+    command("lint", "what can be said without running a container", &["make", "lint"]),
     command("unit", "each crate by itself", &["make", "test-unit"]),
     Lane {
         word: "host",
@@ -149,17 +162,12 @@ pub const LANES: [Lane; 13] = [
         environment: EMULATED,
         ..core("guest", "everything, with systemd and cgroup v2 alone", Place::Guest(BOOKWORM))
     },
-];
-
-/// Lanes that run when they are named, and are no part of `make test` yet.
-pub const ON_REQUEST: [Lane; 6] = [
-    command("unit-arm", "each crate by itself, for aarch64 and armv7, under qemu-user", &["make", "test-arm-unit"]),
-    Lane { word: "v1", environment: EMULATED_ALONE, ..core("guest-v1", "cgroup v1 alone", Place::Guest(V1)) },
     Lane {
         tests: Tests::All,
         environment: EMULATED_IN_USER_NAMESPACES,
         ..core("guest-userns", "the runtime's, each container in a user namespace", Place::Guest(BOOKWORM))
     },
+    Lane { word: "v1", environment: EMULATED_ALONE, ..core("guest-v1", "cgroup v1 alone", Place::Guest(V1)) },
     Lane {
         environment: EMULATED_ALONE,
         ..core("guest-hybrid", "controllers on cgroup v1, and some on v2", Place::Guest(HYBRID))
@@ -169,11 +177,13 @@ pub const ON_REQUEST: [Lane; 6] = [
         environment: EMULATED_ALONE,
         ..core("guest-trixie", "Debian 13: a newer kernel, a newer systemd", Place::Guest(TRIXIE))
     },
+    command("unit-arm", "each crate by itself, for aarch64 and armv7, under qemu-user", &["make", "test-arm-unit"]),
     Lane {
         word: "arm64",
         environment: EMULATED_ALONE,
         ..core("arm64", "a 64-bit ARM machine with systemd and cgroup v2", Place::Guest(ARM64))
     },
+    command("armv7", "each crate by itself, 32-bit, on the kernel of the same machine", &["make", "test-arm-guest"]),
 ];
 
 impl Lane {
@@ -184,11 +194,11 @@ impl Lane {
         self.environment.iter().map(own)
     }
 
-    /// Whether a developer's loop has it: no virtual machine, no other architecture.
+    /// Whether it is about this machine: a developer's loop has these. The others are emulated.
     #[must_use]
     pub fn is_quick(&self) -> bool {
         match self.place {
-            Place::Command(words) => !words.contains(&"test-arm-unit"),
+            Place::Command(words) => words.iter().all(|word| !word.starts_with("test-arm")),
             Place::Host(_) => true,
             Place::Guest(_) => false,
         }
@@ -198,5 +208,5 @@ impl Lane {
 /// The lane of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Lane> {
-    LANES.iter().chain(&ON_REQUEST).find(|lane| lane.name == name)
+    LANES.iter().find(|lane| lane.name == name)
 }

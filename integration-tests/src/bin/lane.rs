@@ -3,15 +3,18 @@
 //! comes last; the status is 1 if any test failed. Root, for all but the unit tests.
 #![allow(clippy::disallowed_methods)] // the bans protect the runtime
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use skiff_integration_tests::lane::build::{self, Failure};
 use skiff_integration_tests::lane::record::{Record, table};
 use skiff_integration_tests::lane::tally::{Tally, skips};
-use skiff_integration_tests::lane::{LANES, Lane, Machine, ON_REQUEST, Place, find, guest, host};
+use skiff_integration_tests::lane::voice::Floor;
+use skiff_integration_tests::lane::{LANES, Lane, Machine, Place, Round, find, guest, host};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,8 +43,6 @@ fn wanted(arguments: &[String]) -> Result<Vec<&'static Lane>, String> {
         [] | ["--help"] => Err("usage: lane NAME... [-- FILTER...], lane --all, lane --quick, lane --list".to_owned()),
         ["--list"] => {
             LANES.iter().for_each(|lane| println!("{:<22} {}", lane.name, lane.about));
-            println!("\nnot in --all yet:");
-            ON_REQUEST.iter().for_each(|lane| println!("{:<22} {}", lane.name, lane.about));
             std::process::exit(0);
         }
         ["--all"] => Ok(LANES.iter().collect()),
@@ -87,34 +88,50 @@ impl Drop for Preparing {
     }
 }
 
-/// Runs one lane after the other, while what the next ones need is built: tests wait much, compilers never.
+/// Runs the lanes of this machine one after the other and those that are emulated one after the other, the two side by
+/// side, while what the next ones need is built: tests wait much, compilers and emulators never.
 fn run_all(lanes: &[&Lane], filters: &[String], folder: &Path) -> Vec<Record> {
-    let (send, built) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for lane in lanes {
-                let begun = Instant::now();
-                let ready = build(lane);
-                if send.send((ready, begun.elapsed())).is_err() {
-                    return;
-                }
+    let floor = Floor::new(std::io::stdout());
+    let (mut orders, mut here, mut emulated) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, lane) in lanes.iter().enumerate() {
+        let (send, built) = channel();
+        orders.push((*lane, send));
+        if lane.is_quick() { &mut here } else { &mut emulated }.push((number, *lane, built));
+    }
+    let build_all = move || {
+        for (lane, send) in orders {
+            let begun = Instant::now();
+            if send.send((build(lane), begun.elapsed())).is_err() {
+                return;
             }
-        });
-        let next = || built.recv().expect("the builder answers for each lane");
-        lanes.iter().map(|lane| run(lane, next, filters, folder)).collect()
-    })
+        }
+    };
+    let run_track = |track: Vec<(usize, &Lane, Receiver<Built>)>| -> Vec<(usize, Record)> {
+        let one = |(number, lane, built)| (number, run(lane, built, filters, folder, floor.voice(number)));
+        track.into_iter().map(one).collect()
+    };
+    let mut records = std::thread::scope(|scope| {
+        scope.spawn(build_all);
+        let beside = scope.spawn(|| run_track(emulated));
+        let mut records = run_track(here);
+        records.extend(beside.join().expect("a lane that fails says so in its record"));
+        records
+    });
+    records.sort_by_key(|(number, _)| *number);
+    records.into_iter().map(|(_, record)| record).collect()
 }
 
 type Built = (Result<Ready, Failure>, Duration);
 
-fn run(lane: &Lane, built: impl FnOnce() -> Built, filters: &[String], folder: &Path) -> Record {
-    println!("\nlane {}: {}", lane.name, lane.about);
+fn run(lane: &Lane, built: Receiver<Built>, filters: &[String], folder: &Path, mut out: impl Write) -> Record {
+    let (ready, build_time) = built.recv().expect("the builder answers for each lane");
+    let _told_or_not = writeln!(out, "\nlane {}: {}", lane.name, lane.about);
     let skip_log = folder.join(format!("{}.skips", lane.name));
     let _may_not_be_there = std::fs::remove_file(&skip_log);
     let _told_when_it_is_written_to = std::fs::create_dir_all(folder);
-    let (ready, build_time) = built();
     let begun = Instant::now();
-    let tally = ready.and_then(|ready| test(lane, &ready, filters, &skip_log));
+    let mut round = Round { lane, filters, skips: &skip_log, out: &mut out };
+    let tally = ready.and_then(|ready| test(&mut round, &ready));
     conclude(lane, tally, &skip_log, (build_time, begun.elapsed()))
 }
 
@@ -158,20 +175,20 @@ fn build(lane: &Lane) -> Result<Ready, Failure> {
     })
 }
 
-fn test(lane: &Lane, ready: &Ready, filters: &[String], skip_log: &Path) -> Result<Tally, Failure> {
-    match (&lane.place, ready) {
+fn test(round: &mut Round, ready: &Ready) -> Result<Tally, Failure> {
+    match (&round.lane.place, ready) {
         (Place::Command(words), _) => {
             let mut tally = Tally::default();
             let mut command = Command::new(words[0]);
-            command.args(&words[1..]).current_dir(build::top()).env("SKIFF_SKIP_LOG", skip_log);
-            let status = host::count(&mut tally, &mut command)?;
+            command.args(&words[1..]).current_dir(build::top()).env("SKIFF_SKIP_LOG", round.skips);
+            let status = host::count(&mut tally, &mut command, round.out)?;
             if !status.success() && tally.failed.is_empty() {
                 return Err(Failure(format!("`{}` ended with {status}", words.join(" "))));
             }
             Ok(tally)
         }
-        (Place::Host(between), Ready::Host(suites)) => host::run(lane, *between, suites, filters, skip_log),
-        (Place::Guest(machine), Ready::Guest(load)) => guest::run(lane, machine, load, filters, skip_log),
+        (Place::Host(between), Ready::Host(suites)) => host::run(round, *between, suites),
+        (Place::Guest(machine), Ready::Guest(load)) => guest::run(round, machine, load),
         _ => unreachable!("what was built is for this place"),
     }
 }

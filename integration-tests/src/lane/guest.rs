@@ -8,7 +8,7 @@ use std::process::Command;
 use super::build::{Failure, PROGRAMS, succeed, top};
 use super::host::{check_told, count, list};
 use super::tally::Tally;
-use super::{Lane, Machine};
+use super::{Lane, Machine, Round};
 
 /// Seconds that the tests of one lane may take; `SKIFF_VM_TIMEOUT` changes it.
 const LIMIT: &str = "2400";
@@ -47,11 +47,11 @@ fn vm_run(machine: &Machine) -> Command {
 ///
 /// # Errors
 /// [`Failure`] when the machine cannot be had or does not come back.
-pub fn run(lane: &Lane, machine: &Machine, load: &Load, filters: &[String], skips: &Path) -> Result<Tally, Failure> {
+pub fn run(round: &mut Round, machine: &Machine, load: &Load) -> Result<Tally, Failure> {
     let folder = tempfile::Builder::new().prefix("skiff-guest-").tempdir();
     let folder = folder.map_err(|error| Failure(format!("a temporary folder: {error}")))?;
     let (stage, out) = (folder.path().join("tests"), folder.path().join("out"));
-    let asked = fill(&stage, lane, load, filters)?;
+    let asked = fill(&stage, round.lane, load, round.filters)?;
     if asked == 0 {
         return Ok(Tally::default());
     }
@@ -60,13 +60,13 @@ pub fn run(lane: &Lane, machine: &Machine, load: &Load, filters: &[String], skip
     command.args(["-t", &limit, "-i"]).arg(format!("tests={}", stage.display())).arg("-o").arg(&out);
     command.arg("bash $IN/tests/go");
     let mut tally = Tally::default();
-    let status = count(&mut tally, &mut command)?;
+    let status = count(&mut tally, &mut command, round.out)?;
     check_told(&mut tally, asked, 0, "the guest");
     if !status.success() && tally.failed.is_empty() {
         tally.fail(format!("the guest ended with {status}"));
     }
     if let Ok(text) = fs::read_to_string(out.join("skips")) {
-        fs::write(skips, text).map_err(|error| Failure(format!("`{}`: {error}", skips.display())))?;
+        fs::write(round.skips, text).map_err(|error| Failure(format!("`{}`: {error}", round.skips.display())))?;
     }
     Ok(tally)
 }

@@ -9,18 +9,18 @@ use std::process::{Command, ExitStatus, Stdio};
 use super::build::{Failure, top};
 use super::selection::select;
 use super::tally::Tally;
-use super::{Between, Lane};
+use super::{Between, Lane, Round};
 
-/// Runs `command`, passing its output on and counting it.
+/// Runs `command`, passing its output on to `out` and counting it.
 ///
 /// # Errors
 /// [`Failure`] when it does not start.
-pub fn count(tally: &mut Tally, command: &mut Command) -> Result<ExitStatus, Failure> {
+pub fn count(tally: &mut Tally, command: &mut Command, out: &mut dyn Write) -> Result<ExitStatus, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |error| Failure(format!("`{name}`: {error}"));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut output = BufReader::new(child.stdout.take().expect("asked for above"));
-    let (mut line, mut out) = (Vec::new(), std::io::stdout());
+    let mut line = Vec::new();
     while output.read_until(b'\n', &mut line).map_err(failed)? > 0 {
         tally.line(String::from_utf8_lossy(&line).trim_end());
         out.write_all(&line).and_then(|()| out.flush()).map_err(failed)?;
@@ -54,31 +54,26 @@ pub fn check_told(tally: &mut Tally, asked: usize, before: usize, suite: &str) {
 ///
 /// # Errors
 /// [`Failure`] when something cannot be started.
-pub fn run(
-    lane: &Lane,
-    between: Between,
-    suites: &[(String, PathBuf)],
-    filters: &[String],
-    skips: &Path,
-) -> Result<Tally, Failure> {
+pub fn run(round: &mut Round, between: Between, suites: &[(String, PathBuf)]) -> Result<Tally, Failure> {
+    let lane = round.lane;
     let mut tally = Tally::default();
     let skiff = stand_between(lane, between)?;
     for (suite, binary) in suites {
-        let tests = list(binary, lane, filters)?;
+        let tests = list(binary, lane, round.filters)?;
         if tests.is_empty() {
             continue;
         }
         let before = tally.told();
         let mut command = Command::new(binary);
         command.args(["--exact", "--include-ignored"]).args(&tests).current_dir(top().join("integration-tests"));
-        command.env("SKIFF_SKIP_LOG", skips).envs(lane.variables());
+        command.env("SKIFF_SKIP_LOG", round.skips).envs(lane.variables());
         if let Some(skiff) = &skiff {
             command.env("SKIFF_BIN", skiff);
         }
         if let Between::Without(words) = between {
             command.env("SKIFF_TEST_WITHOUT", words);
         }
-        count(&mut tally, &mut command)?;
+        count(&mut tally, &mut command, round.out)?;
         check_told(&mut tally, tests.len(), before, suite);
     }
     Ok(tally)

@@ -35,7 +35,7 @@ pub fn select(listing: &str, lane: &Lane, filters: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LANES, ON_REQUEST, find};
+    use super::super::{LANES, find};
     use super::*;
 
     const LISTING: &str = "exec::plain: test\nexec::core::on_everywhere: test\ncgroups::limit::on_cgroups: test\n\
@@ -63,7 +63,7 @@ mod tests {
         let list = text.split("const WORDS").nth(1).and_then(|rest| rest.split("];").next()).unwrap();
         let mut words: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
         words.retain(|word| ![EVERYWHERE, CGROUPS].contains(word));
-        let mut of_lanes: Vec<&str> = LANES.iter().chain(&ON_REQUEST).map(|lane| lane.word).collect();
+        let mut of_lanes: Vec<&str> = LANES.iter().map(|lane| lane.word).collect();
         of_lanes.retain(|word| !word.is_empty());
         words.sort_unstable();
         of_lanes.sort_unstable();
