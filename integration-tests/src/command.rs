@@ -18,15 +18,19 @@ pub fn patience() -> Duration {
     Duration::from_secs(seconds.unwrap_or(30))
 }
 
-/// Asks `question` until it answers, at most [`patience`] long.
+/// Asks `question` until it answers, at most [`patience`] long; more and more rarely, since most questions start a program,
+/// which takes the processor from what is waited for.
 pub fn eventually<T>(what: &str, mut question: impl FnMut() -> Option<T>) -> T {
+    const LONGEST: Duration = Duration::from_millis(50);
+    let mut pause = Duration::from_millis(2);
     let deadline = Instant::now() + patience();
     loop {
         if let Some(answer) = question() {
             return answer;
         }
         assert!(Instant::now() < deadline, "never came true: {what}");
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(pause);
+        pause = LONGEST.min(pause * 3 / 2);
     }
 }
 

@@ -7,7 +7,7 @@
 //! console socket), `device` (one device of a fleet), `kernel` (what it lacks here), `lane` (where the tests run),
 //! `strace` (making a system call fail or kill), `skip` (what could not be tested here, and why).
 //!
-//! Environment: `SKIFF_RUNTIMES` (comma-separated subset of `skiff,runc,crun,reference`), `SKIFF_BIN`,
+//! Environment: `SKIFF_RUNTIMES` (comma-separated subset of `skiff,runc,crun,reference`; `crun:cgroups` is for tests marked so), `SKIFF_BIN`,
 //! `SKIFF_REFERENCE_BIN`, `SKIFF_SHIM_BIN`, `SKIFF_SKIP_LOG` (file that receives one line per skip),
 //! `SKIFF_TEST_TIMEOUT` (seconds), `SKIFF_SWEEP` (`quick` or `full`), `SKIFF_EXEMPT=none` (references run where they
 //! are exempt too, to see whether they still must be), `SKIFF_TEST_USER_NAMESPACE` (each container gets one).

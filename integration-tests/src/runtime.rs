@@ -55,6 +55,15 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Whether `word` of `SKIFF_RUNTIMES` asks for the runtime `name` in `test`: `crun:cgroups+guest` does for those that are
+/// marked to run on cgroups or in the guest.
+fn is_wanted(word: &str, name: &str, test: &str) -> bool {
+    match word.split_once(':') {
+        Some((kind, marks)) => kind == name && marks.split('+').any(|mark| test.ends_with(&format!("::on_{mark}"))),
+        None => word == name,
+    }
+}
+
 fn named_or_built(variable: &str, name: &str) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(variable) {
         return Some(PathBuf::from(path));
@@ -89,8 +98,12 @@ impl Runtime {
     /// Every runtime that is wanted (`SKIFF_RUNTIMES`) and there; `skiff` must be there when it is wanted.
     pub fn wanted() -> Vec<Self> {
         let wanted = std::env::var("SKIFF_RUNTIMES").unwrap_or_else(|_| "skiff,runc,crun,reference".to_owned());
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or_default();
         let mut runtimes = Vec::new();
-        for kind in Kind::ALL.into_iter().filter(|kind| wanted.split(',').any(|word| word == kind.name())) {
+        for kind in
+            Kind::ALL.into_iter().filter(|kind| wanted.split(',').any(|word| is_wanted(word, kind.name(), test)))
+        {
             match kind.binary() {
                 Some(binary) => runtimes.push(Self::with_binary(kind, binary)),
                 None => assert!(kind != Kind::Skiff, "skiff is not built: cargo build -p skiff, or set SKIFF_BIN"),

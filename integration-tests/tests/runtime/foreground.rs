@@ -32,7 +32,8 @@ fn a_signal_is_128_and_its_number() {
             let running = container.run_command(&[]).spawn();
             eventually("up", || running.stdout().contains("up").then_some(()));
             eventually("executed", || (container.status() == "running").then_some(()));
-            container.kill(signal).ok();
+            // The reference writes its state again after the start, and not at once.
+            eventually("killed", || container.kill(signal).succeeded().then_some(()));
             running.wait().exits(code);
             container.assert_gone();
         }

@@ -214,7 +214,7 @@ fn a_terminal_through_containerd() {
         let socket = text(&containerd.folder.path().join("c.sock"));
         let line = format!(
             "stty rows 33 cols 77; ctr --address {socket} --namespace {} run --rm -t --snapshotter native --runtime {RUNTIME} {IMAGE} a \
-             sh -c 'test -t 0 && sleep 0.3 && stty size; exit 5'",
+             sh -c 'test -t 0 && until [ \"$(stty size)\" = \"33 77\" ]; do sleep 0.1; done && stty size; exit 5'",
             containerd.id
         );
         let outcome = Invocation::new("script", &["-qec", &line, "/dev/null"]).env("TERM", "xterm").run();
