@@ -19,6 +19,8 @@ done
 if ! printf '%s\n' ${missing[@]+"${missing[@]}"} | grep -qx busybox-static && ldd "$(command -v busybox)" >/dev/null 2>&1; then
     missing+=(busybox-static)
 fi
+# What Skiff's system call filters are held to.
+/usr/bin/python3 -c 'import seccomp' 2>/dev/null || missing+=(python3-seccomp)
 # gcc only recommends it, and linking (also statically) needs it.
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 command -v cargo >/dev/null || { echo "setup: cargo is not on PATH; Rust 1.85 or newer comes from https://rustup.rs or Debian 13" >&2; exit 1; }

@@ -10,6 +10,7 @@ use crate::config::Bundle;
 use crate::container::plans::{Begin, Plans};
 use crate::namespaces::Kind;
 use crate::rootfs::{self, Prepared};
+use crate::seccomp::Filter;
 use crate::sync::{Channel, Message};
 use crate::sys::self_exe::Shield;
 use crate::{hooks, process, sys, terminal};
@@ -150,7 +151,16 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     step::outlive_parent()?;
     let name = &plans.process.program.args[0];
     let file = process::program::find(name, plans.process.environment.path.as_deref())?;
+    if confines_early(plans) {
+        process::confine(&plans.process)?;
+    }
     Ok(Ready { file, environment, pid })
+}
+
+/// A filter that takes a right to load is loaded last where nobody is in the pid namespace who could reach for that right
+/// meanwhile; a container may wait for its start for days.
+fn confines_early(plans: &Plans) -> bool {
+    plans.process.filter_takes_a_right() && !plans.namespaces.makes(Kind::Pid)
 }
 
 fn set_up_terminal(kit: &mut Kit<'_>, root: &rootfs::Root) -> Result<(), Error> {
@@ -196,18 +206,19 @@ fn begin(mut kit: Kit<'_>, ready: &Ready) -> ! {
     if let Err(error) = run_hooks(&kit, hooks::Kind::StartContainer, &ready.environment) {
         give_up(&channel, error);
     }
-    become_program(channel, &kit.plans.process.program.args, ready, kit.plans.preserve)
+    let filter = kit.plans.process.seccomp.as_ref().filter(|_| !confines_early(kit.plans));
+    become_program(channel, &kit.plans.process.program.args, ready, (kit.plans.preserve, filter))
 }
 
 /// The exec, after the last word to the parent. `preserve` descriptors after standard error stay.
-fn become_program(channel: Channel, args: &[CString], ready: &Ready, preserve: u32) -> ! {
+fn become_program(channel: Channel, args: &[CString], ready: &Ready, (preserve, filter): (u32, Option<&Filter>)) -> ! {
     // So that an end without this word before it is known to be a death and not an exec.
     let _told_by_what_follows = channel.send(&Message::Ready);
     // The channel goes just behind what the program may keep; it is close-on-exec, so its end tells of the exec.
     let first = 3 + preserve;
     let (channel, error) = match sys::prctl::move_descriptor(channel.into(), first) {
         Ok(moved) => {
-            let error = process::program::exec_alone(&ready.file, args, &ready.environment, first + 1);
+            let error = process::program::exec_alone(&ready.file, args, &ready.environment, first + 1, filter);
             (moved, error.into())
         }
         Err((channel, source)) => {
@@ -256,7 +267,10 @@ fn give_up(channel: &Channel, error: Error) -> ! {
         _ => 1,
     };
     let text = format!("{:#}", anyhow::Error::from(error));
-    // A parent that is gone cannot be told; its death is why we end, or will be found out by whoever looks.
-    let _nobody_listens = channel.send(&Message::Failed { exit_code, text });
-    step::exit(1)
+    match channel.send(&Message::Failed { exit_code, text }) {
+        Ok(()) => step::exit(1),
+        // A parent that is gone cannot be told; its death is why we end, or will be found out by whoever looks. Or the
+        // filter keeps us from telling why its program cannot be executed, and the code has to do.
+        Err(_nobody_listens) => step::exit(exit_code.into()),
+    }
 }

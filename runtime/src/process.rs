@@ -7,7 +7,8 @@
 //! 3. [`environment::complete`], inside the root but before the user's limits and rights can hide `/etc/passwd`;
 //! 4. [`enter`]: limits, scheduling, working directory, user, capabilities, `no_new_privs`;
 //! 5. [`program::find`], with the eyes of the user;
-//! 6. [`program::exec_alone`].
+//! 6. [`program::exec_alone`], which loads the system call filter just before the exec, so that a filter needs to allow no
+//!    call but `execve(2)` on our account; or, where that would be unsafe, [`confine`] earlier.
 //!
 //! In a new user namespace the child has lost the rights for raising limits and lowering the OOM score: there the
 //! parent calls [`from_outside`], and [`Plan::in_user_namespace`] makes the child leave both alone.
@@ -15,6 +16,7 @@
 use oci_spec::runtime::{LinuxPersonality, Process};
 use rustix::process::Pid;
 
+use crate::seccomp::{self, Filter};
 use crate::sys::{prctl, sched};
 
 pub mod capabilities;
@@ -74,9 +76,17 @@ pub struct Plan {
     pub environment: environment::Environment,
     /// `process.args`.
     pub program: program::Program,
+    /// `linux.seccomp`, which is set by whoever knows it: it is of the container and not of one process.
+    pub seccomp: Option<Filter>,
 }
 
 impl Plan {
+    /// Whether the filter takes a right to load, which the process then keeps until it is loaded (seccomp(2), `EACCES`).
+    #[must_use]
+    pub const fn filter_takes_a_right(&self) -> bool {
+        self.seccomp.is_some() && !self.no_new_privileges
+    }
+
     /// Whether the parent sets limits and OOM score ([`from_outside`]) rather than the child.
     #[must_use]
     pub const fn in_user_namespace(&self) -> bool {
@@ -105,6 +115,7 @@ pub fn plan(process: &Process, facts: &Facts<'_>) -> Result<(Plan, Vec<String>),
         environment: environment::plan(process.env().as_deref().unwrap_or_default(), facts.listen)?,
         program: program::plan(process.args().as_deref())?,
         identity,
+        seccomp: None,
     };
     Ok((plan, warning.into_iter().collect()))
 }
@@ -159,13 +170,28 @@ pub fn enter(plan: &Plan) -> Result<(), Error> {
         cwd::enter_as_user(&plan.cwd)?;
     }
     cwd::verify(&plan.cwd)?;
-    capabilities::apply(&plan.capabilities)?;
+    let besides = if plan.filter_takes_a_right() { capabilities::SYS_ADMIN } else { 0 };
+    capabilities::apply(&plan.capabilities, besides)?;
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(|errno| Error::Apply {
             property: "process.noNewPrivileges",
             hint: "",
             source: errno.into(),
         })?;
+    }
+    Ok(())
+}
+
+/// Loads the filter at once and lets go of the right that this takes: for a process that somebody may look into while it
+/// waits for its exec, with `CAP_SYS_PTRACE` (ptrace(2)). The filter then has to allow what we do until the exec, as those
+/// that other runtimes are used with do.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn confine(plan: &Plan) -> Result<(), Error> {
+    if let Some(filter) = &plan.seccomp {
+        seccomp::load(filter)?;
+        capabilities::apply(&plan.capabilities, 0)?;
     }
     Ok(())
 }

@@ -9,5 +9,6 @@ pub mod mount;
 pub mod network;
 pub mod prctl;
 pub mod sched;
+pub mod seccomp;
 pub mod self_exe;
 pub mod signals;

@@ -59,7 +59,7 @@ fn into_program(process: &Process, keyring_of: Option<&str>) -> Result<(), proce
     let environment = environment::complete(&plan.environment, plan.identity.uid);
     process::enter(&plan)?;
     let file = program::find(&plan.program.args[0], plan.environment.path.as_deref())?;
-    Err(program::exec_alone(&file, &plan.program.args, &environment, 3))
+    Err(program::exec_alone(&file, &plan.program.args, &environment, 3, None))
 }
 
 /// Leaves a descriptor of the old root open as [`LEAKED`], and changes the root.

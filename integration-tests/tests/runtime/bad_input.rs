@@ -200,10 +200,27 @@ const CONFIG: &[Row] = &[
     Row("memory limit below -1", |c| c["linux"]["resources"]["memory"] = json!({"limit": -7}), 1, &["memory"], "rcf"),
     Row("unknown personality", |c| c["linux"]["personality"] = json!({"domain": "LINUX99"}), 1, &["LINUX99"], "r"),
     Row(
-        "seccomp",
-        |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"}),
+        "a seccomp listener",
+        |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x.sock"}),
         1,
-        &["linux.seccomp"],
+        &["linux.seccomp.listenerPath"],
+        "rcf",
+    ),
+    Row(
+        "an unknown system call that was to be refused",
+        |c| {
+            let rule = json!({"names": ["no_such_call"], "action": "SCMP_ACT_KILL"});
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+        },
+        1,
+        &["linux.seccomp.syscalls[0].names", "no_such_call"],
+        "rcf",
+    ),
+    Row(
+        "an error number that is none",
+        |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 70_000}),
+        1,
+        &["linux.seccomp.defaultErrnoRet", "4095"],
         "rcf",
     ),
     Row("AppArmor", |c| c["process"]["apparmorProfile"] = json!("profile"), 1, &["process.apparmorProfile"], "rc"),

@@ -79,18 +79,13 @@ fn each_listed_mount_option_is_accepted() {
 
 #[test]
 fn what_is_said_to_be_missing_is_refused() {
-    // runc has seccomp; its `enabled` is true and its answers are its own.
     each(&[(Kind::Runc, "has them"), NO_COMMAND[0], NO_COMMAND[1]], |runtime| {
         let linux = document(runtime)["linux"].clone();
-        let seccomp = |config: &mut Value| config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"});
         let apparmor = |config: &mut Value| config["process"]["apparmorProfile"] = json!("profile");
         let selinux = |config: &mut Value| config["process"]["selinuxLabel"] = json!("system_u:system_r:x:s0");
         type Edit<'a> = (&'a str, &'a dyn Fn(&mut Value), &'a str);
-        let edits: [Edit<'_>; 3] = [
-            ("seccomp", &seccomp, "linux.seccomp"),
-            ("apparmor", &apparmor, "process.apparmorProfile"),
-            ("selinux", &selinux, "process.selinuxLabel"),
-        ];
+        let edits: [Edit<'_>; 2] =
+            [("apparmor", &apparmor, "process.apparmorProfile"), ("selinux", &selinux, "process.selinuxLabel")];
         for (name, edit, property) in edits {
             assert_ne!(linux[name]["enabled"], true, "{name}");
             let bundle = Bundle::new().edit(edit);

@@ -20,6 +20,7 @@ mod process;
 mod protected_paths;
 mod ps;
 mod rootfs;
+mod seccomp;
 mod self_exe;
 mod sysctl;
 mod systemd_cgroup;

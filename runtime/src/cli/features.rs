@@ -4,7 +4,7 @@
 use super::print;
 use crate::hooks;
 use crate::namespaces::Kind;
-use crate::rootfs;
+use crate::{rootfs, seccomp};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -29,7 +29,7 @@ fn document() -> Value {
             "namespaces": Kind::ALL.map(Kind::word),
             "capabilities": capabilities,
             "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
-            "seccomp": { "enabled": false },
+            "seccomp": seccomp(),
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
@@ -40,6 +40,20 @@ fn document() -> Value {
         "annotations": { "io.skiff.version": env!("CARGO_PKG_VERSION") },
         // With the systemd driver they change the unit in any way that systemd knows.
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
+    })
+}
+
+fn seccomp() -> Value {
+    let known = seccomp::FLAGS.map(|(name, _)| name);
+    // Those without a bit are taken and need nothing from the kernel.
+    let supported = seccomp::FLAGS.iter().filter(|(_, bit)| *bit == 0 || seccomp::kernel_knows(*bit));
+    json!({
+        "enabled": true,
+        "actions": seccomp::ACTIONS,
+        "operators": seccomp::OPERATORS,
+        "archs": seccomp::arch::OURS.iter().map(|arch| arch.name()).collect::<Vec<_>>(),
+        "knownFlags": known,
+        "supportedFlags": supported.map(|(name, _)| *name).collect::<Vec<_>>(),
     })
 }
 

@@ -57,11 +57,10 @@ fn check_version(version: &str) -> Result<(), Error> {
     }
 }
 
-fn unsupported(spec: &Spec) -> [(&'static str, bool, &'static str); 10] {
+fn unsupported(spec: &Spec) -> [(&'static str, bool, &'static str); 9] {
     let linux = spec.linux().as_ref();
     let asked = |present: fn(&oci_spec::runtime::Linux) -> bool| linux.is_some_and(present);
     [
-        ("linux.seccomp", asked(|linux| linux.seccomp().is_some()), NOT_BUILT),
         ("linux.mountLabel", asked(|linux| linux.mount_label().as_ref().is_some_and(|it| !it.is_empty())), NOT_BUILT),
         ("linux.intelRdt", asked(|linux| linux.intel_rdt().is_some()), NOT_BUILT),
         ("linux.memoryPolicy", asked(|linux| linux.memory_policy().is_some()), NOT_BUILT),
@@ -98,7 +97,6 @@ mod tests {
     #[test]
     fn what_is_not_built_is_named() {
         let cases = [
-            (r#","linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}}"#, "linux.seccomp"),
             (r#","linux":{"mountLabel":"x"}"#, "linux.mountLabel"),
             (r#","linux":{"intelRdt":{}}"#, "linux.intelRdt"),
             (r#","linux":{"netDevices":{"eth0":{}}}"#, "linux.netDevices"),

@@ -237,6 +237,7 @@ fn interior(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans) ->
         process: spec.process().clone().unwrap_or_default(),
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().clone()),
         keyring: !request.no_new_keyring,
+        seccomp: plans.process.seccomp.is_some(),
     }
 }
 
@@ -263,6 +264,9 @@ fn make(
 ) -> Result<(Ours, i32, Option<OwnedFd>), Box<Failure>> {
     // Written first, so that whatever a killed maker leaves can be found by it.
     entry.save(record).map_err(Error::from)?;
+    if let Some(filter) = &plans.process.seccomp {
+        entry.keep_filter(&filter.to_bytes()).map_err(Error::from)?;
+    }
     let (mut kit, ours) = equip(entry, record, (request, plans), (shield, manager))?;
     let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
     let side = sys_clone::clone(sys_clone::Request { flags, cgroup: ours.cgroup.v2_dir(), sibling: false });

@@ -12,6 +12,7 @@ use super::start::{Executed, exec_outcome};
 use crate::cgroup::{self, Cgroup, Location};
 use crate::init::setns::{self, Kit};
 use crate::namespaces::{self, Kind};
+use crate::seccomp::Filter;
 use crate::state::{self, Entry, Identity, Interior, Record};
 use crate::sync::{self, Channel, Message};
 use crate::sys::clone::{self as sys_clone, Side};
@@ -180,7 +181,10 @@ pub fn prepare<'a>(entry: &Entry, request: &'a Request) -> Result<Waiting<'a>, E
     let shield = self_exe::protect()?;
     let Seen { record, status } = look(entry)?;
     let (init, interior) = joinable(&record, status, request.ignore_paused)?;
-    let plans = decide(&record.id, init, interior, request)?;
+    let mut plans = decide(&record.id, init, interior, request)?;
+    if interior.seccomp {
+        plans.process.seccomp = Some(Filter::from_bytes(&entry.filter()?).map_err(process::Error::from)?);
+    }
     let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
     let console_socket = match &plans.console {
         terminal::Console::Socket(path) => Some(terminal::connect(path)?),

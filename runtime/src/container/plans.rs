@@ -5,7 +5,7 @@ use crate::cgroup::{self, Location};
 use crate::config::{Bundle, Loaded};
 use crate::namespaces::{self, Kind};
 use crate::systemd::{self, Manager, Scope, Unit};
-use crate::{hooks, process, rootfs, terminal};
+use crate::{hooks, process, rootfs, seccomp, terminal};
 use oci_spec::runtime::{Hook, LinuxIdMapping, Mount, Spec};
 use skiff_contract::id::ContainerId;
 use std::path::{Path, PathBuf};
@@ -218,7 +218,10 @@ fn plan_process(
         listen: request.listen.as_ref(),
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()),
     };
-    Ok(process::plan(process, &facts)?)
+    let (mut plan, warnings) = process::plan(process, &facts)?;
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    plan.seccomp = seccomp.map(seccomp::plan).transpose().map_err(process::Error::from)?;
+    Ok((plan, warnings))
 }
 
 fn plan_cgroup(request: &Request, spec: &Spec) -> Result<(Location, cgroup::Plan), Error> {

@@ -84,6 +84,10 @@ fn enter(kit: &mut Kit<'_>) -> Result<Vec<CString>, Error> {
     process::enter(plan)?;
     // Once more, for changing ids again; and what comes next is seen by the container.
     step::hide()?;
+    if plan.filter_takes_a_right() {
+        // Here, where nobody in the container can reach for the right; not there, where it would be one step to the exec.
+        process::confine(plan)?;
+    }
     Ok(environment)
 }
 
@@ -191,7 +195,10 @@ fn begin(
     });
     match found {
         // What its hooks would be told is of no use here: there are none for a further process.
-        Ok(file) => become_program(channel, &plan.program.args, &Ready { file, environment, pid: 0 }, preserve),
+        Ok(file) => {
+            let filter = plan.seccomp.as_ref().filter(|_| !plan.filter_takes_a_right());
+            become_program(channel, &plan.program.args, &Ready { file, environment, pid: 0 }, (preserve, filter))
+        }
         Err(error) => give_up(&channel, error),
     }
 }

@@ -99,16 +99,20 @@ pub fn apply_bounding(sets: &Sets) -> Result<(), Error> {
     Ok(())
 }
 
-/// Applies the other four sets, after the user has changed.
+/// What loading a system call filter takes without `no_new_privs`.
+pub const SYS_ADMIN: u64 = 1 << Capability::CAP_SYS_ADMIN as u8;
+
+/// Applies the other four sets, after the user has changed. `besides` stays permitted and in effect, until the exec at most:
+/// it is in no set from which the program gets any.
 ///
 /// # Errors
 /// The kernel refused a set.
-pub fn apply(sets: &Sets) -> Result<(), Error> {
+pub fn apply(sets: &Sets, besides: u64) -> Result<(), Error> {
     let failed = |set| move |source: rustix::io::Errno| Error::Capabilities { set, source: source.into() };
     let of = CapabilitySet::from_bits_retain;
     let new = CapabilitySets {
-        effective: of(sets.effective),
-        permitted: of(sets.permitted),
+        effective: of(sets.effective | besides),
+        permitted: of(sets.permitted | besides),
         inheritable: of(sets.inheritable),
     };
     // The caller's ambient set may overlap with what the container may hold; start from none.

@@ -67,6 +67,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// See [`seccomp::Error`](crate::seccomp::Error).
+    #[error(transparent)]
+    Seccomp(#[from] crate::seccomp::Error),
     /// The session keyring could not be joined.
     #[error("cannot join the session keyring `{name}` (use --no-new-keyring to keep the caller's)")]
     Keyring {

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::error::words;
 use super::{Error, descriptors};
+use crate::seccomp::{self, Filter};
 use crate::sys::prctl;
 
 const NOT_FOUND: u8 = 127;
@@ -78,8 +79,12 @@ pub fn find(name: &CStr, path: Option<&str>) -> Result<CString, Error> {
 
 /// Becomes the program: signals as a program expects them, then `execve(2)`. Returns only to say why not.
 #[must_use]
-pub fn exec(file: &CStr, args: &[CString], environment: &[CString]) -> Error {
+pub fn exec(file: &CStr, args: &[CString], environment: &[CString], filter: Option<&Filter>) -> Error {
     prctl::reset_signals();
+    // Behind everything that a filter might not allow us.
+    if let Some(Err(error)) = filter.map(seccomp::load) {
+        return error.into();
+    }
     let errno = match nix::unistd::execve(file, args, environment) {
         Err(errno) => Errno::from_raw_os_error(errno as i32),
         Ok(never) => match never {},
@@ -90,9 +95,15 @@ pub fn exec(file: &CStr, args: &[CString], environment: &[CString]) -> Error {
 /// Closes every descriptor from `first` on and becomes the program, so that no descriptor of the host can be what the
 /// file's name or its interpreter leads to (CVE-2024-21626).
 #[must_use]
-pub fn exec_alone(file: &CStr, args: &[CString], environment: &[CString], first: u32) -> Error {
+pub fn exec_alone(
+    file: &CStr,
+    args: &[CString],
+    environment: &[CString],
+    first: u32,
+    filter: Option<&Filter>,
+) -> Error {
     match descriptors::close_from(first) {
-        Ok(()) => exec(file, args, environment),
+        Ok(()) => exec(file, args, environment, filter),
         Err(error) => error,
     }
 }

@@ -34,6 +34,9 @@ pub struct Interior {
     pub personality: Option<LinuxPersonality>,
     /// Whether the container has a session keyring of its own.
     pub keyring: bool,
+    /// Whether a system call filter is kept beside this record.
+    #[serde(default)]
+    pub seccomp: bool,
 }
 
 /// One container, as written to `state.json`.

@@ -14,6 +14,8 @@ pub const START_SOCKET: &str = "start.sock";
 const RECORD: &str = "state.json";
 /// A fixed name, so that a killed writer leaves at most one such file, and the next writer takes its place.
 const RECORD_NEW: &str = "state.json.new";
+/// The compiled `linux.seccomp`.
+const FILTER: &str = "seccomp";
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// The folder of all containers.
@@ -184,6 +186,30 @@ impl Entry {
         serde_json::from_slice(&text).map_err(|source| self.garbled(source))
     }
 
+    /// Keeps the system call filter for processes that enter the container later.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn keep_filter(&self, filter: &[u8]) -> Result<(), Error> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::openat(&self.dir, FILTER, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| self.fail_file(FILTER, "write", errno.into()))?;
+        File::from(fd).write_all(filter).map_err(|source| self.fail_file(FILTER, "write", source))
+    }
+
+    /// Reads it again.
+    ///
+    /// # Errors
+    /// [`Error::File`], also when there is none.
+    pub fn filter(&self) -> Result<Vec<u8>, Error> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::openat(&self.dir, FILTER, flags, Mode::empty())
+            .map_err(|errno| self.fail_file(FILTER, "read", errno.into()))?;
+        let mut filter = Vec::new();
+        File::from(fd).read_to_end(&mut filter).map_err(|source| self.fail_file(FILTER, "read", source))?;
+        Ok(filter)
+    }
+
     /// Whether the container waits for `start`.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
@@ -207,7 +233,7 @@ impl Entry {
     /// # Errors
     /// [`Error::File`].
     pub fn remove(&self) -> Result<(), Error> {
-        for name in [START_SOCKET, RECORD_NEW, RECORD] {
+        for name in [START_SOCKET, FILTER, RECORD_NEW, RECORD] {
             self.unlink(name)?;
         }
         match rustix::fs::unlinkat(&self.root, self.id.as_str(), AtFlags::REMOVEDIR) {
@@ -221,7 +247,11 @@ impl Entry {
     }
 
     fn fail_io(&self, operation: &'static str, source: std::io::Error) -> Error {
-        Error::File { operation, path: self.path.join(RECORD), source }
+        self.fail_file(RECORD, operation, source)
+    }
+
+    fn fail_file(&self, name: &str, operation: &'static str, source: std::io::Error) -> Error {
+        Error::File { operation, path: self.path.join(name), source }
     }
 
     fn garbled(&self, source: serde_json::Error) -> Error {
