@@ -102,21 +102,23 @@ const TRIXIE: Machine = Machine { suite: "trixie", ..BOOKWORM };
 const ARM64: Machine = Machine { arch: "arm64", ..BOOKWORM };
 
 type Environment = &'static [(&'static str, &'static str)];
-const ALONE: Environment = &[("SKIFF_RUNTIMES", "skiff")];
+/// Compilers and emulators run beside, so that what takes a second may take ten.
+const BESIDE: Environment = &[("SKIFF_TEST_TIMEOUT", "120")];
+const ALONE: Environment = &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_TEST_TIMEOUT", "120")];
 /// The sweep of kills is the host's: thousands of starts under emulation take longer than all the rest. crun's limits cannot be
 /// compared with on a hybrid host, so they are here; runc, whose can, is the slowest by far under emulation.
 const EMULATED: Environment = &[
     ("SKIFF_RUNTIMES", "skiff,crun:cgroups+guest"),
     ("SKIFF_SWEEP", "quick"),
     ("SKIFF_KILLS", "10"),
-    ("SKIFF_TEST_TIMEOUT", "120"),
+    ("SKIFF_TEST_TIMEOUT", "240"),
 ];
 const EMULATED_ALONE: Environment =
-    &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_SWEEP", "quick"), ("SKIFF_TEST_TIMEOUT", "120")];
+    &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_SWEEP", "quick"), ("SKIFF_TEST_TIMEOUT", "240")];
 const EMULATED_IN_USER_NAMESPACES: Environment = &[
     ("SKIFF_RUNTIMES", "skiff"),
     ("SKIFF_SWEEP", "quick"),
-    ("SKIFF_TEST_TIMEOUT", "60"),
+    ("SKIFF_TEST_TIMEOUT", "240"),
     ("SKIFF_TEST_USER_NAMESPACE", "1"),
 ];
 
@@ -140,7 +142,7 @@ pub const LANES: [Lane; 20] = [
         word: "host",
         tests: Tests::All,
         suites: EVERY_SUITE,
-        environment: &[],
+        environment: BESIDE,
         ..core(
             "host",
             "everything, on this kernel and its cgroups; runc, crun and libcontainer beside",

@@ -32,8 +32,11 @@ fn a_signal_is_128_and_its_number() {
             let running = container.run_command(&[]).spawn();
             eventually("up", || running.stdout().contains("up").then_some(()));
             eventually("executed", || (container.status() == "running").then_some(()));
-            // The reference writes its state again after the start, and not at once.
-            eventually("killed", || container.kill(signal).succeeded().then_some(()));
+            let killed = container.kill(signal);
+            // The reference looks at its state again after the signal, when `run` may have removed it.
+            if runtime.kind != Kind::Reference {
+                killed.ok();
+            }
             running.wait().exits(code);
             container.assert_gone();
         }

@@ -9,6 +9,8 @@ use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::leftovers::until_none;
 use skiff_lanes::runs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::figures::stats;
 use crate::harness::{Shim, Task, over_each};
@@ -65,16 +67,27 @@ fn figures_and_limits_are_those_of_the_scope() {
     });
 }
 
-/// systemd removes the cgroup as soon as it is empty, and the counter with it.
+/// systemd removes the cgroup as soon as it is empty, and the counter with it: on a busy machine it may be faster than the shim
+/// (SPECIFICATION.md), but not five times in a row.
 #[runs(guest)]
 fn a_death_for_want_of_memory_is_told_of_a_scope_too() {
-    over_each(|shim| async move {
-        let (bundle, _unit) = scoped("exec dd if=/dev/zero of=/dev/null bs=128M count=1");
-        let task = started(&shim, &bundle).await;
-        assert_eq!(task.wait("").await.unwrap(), 137);
-        task.end().await;
-        let told = shim.listener.until(&format!("delete {} 137", bundle.id)).await;
-        assert!(told.iter().any(|line| line.starts_with("oom ")), "{told:?}");
-        shim.assert_gone();
-    });
+    let is_told = Arc::new(AtomicBool::new(false));
+    for _ in 0..5 {
+        over_each(|shim| {
+            let is_told = is_told.clone();
+            async move {
+                let (bundle, _unit) = scoped("exec dd if=/dev/zero of=/dev/null bs=128M count=1");
+                let task = started(&shim, &bundle).await;
+                assert_eq!(task.wait("").await.unwrap(), 137);
+                task.end().await;
+                let told = shim.listener.until(&format!("delete {} 137", bundle.id)).await;
+                is_told.fetch_or(told.iter().any(|line| line.starts_with("oom ")), Ordering::Relaxed);
+                shim.assert_gone();
+            }
+        });
+        if is_told.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+    panic!("it was never told");
 }

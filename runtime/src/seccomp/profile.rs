@@ -109,7 +109,8 @@ const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 /// # Errors
 /// The member that cannot be enforced.
 pub(super) fn read(seccomp: &LinuxSeccomp, possible: &[Arch]) -> Result<Profile, Error> {
-    if seccomp.listener_path().is_some() || seccomp.listener_metadata().is_some() {
+    let listens = seccomp.listener_path().as_ref().is_some_and(|path| !path.as_os_str().is_empty());
+    if listens || seccomp.listener_metadata().as_ref().is_some_and(|data| !data.is_empty()) {
         let property = "linux.seccomp.listenerPath".to_owned();
         return Err(Error::Unsupported { property, reason: "skiff hands filters over to nobody yet; remove it" });
     }
