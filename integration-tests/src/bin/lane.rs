@@ -3,11 +3,13 @@
 //! comes last; the status is 1 if any test failed. Root, for all but the unit tests.
 #![allow(clippy::disallowed_methods)] // the bans protect the runtime
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use skiff_integration_tests::lane::build::{self, Failure};
@@ -89,14 +91,18 @@ impl Drop for Preparing {
 }
 
 /// Runs the lanes of this machine one after the other and those that are emulated one after the other, the two side by
-/// side, while what the next ones need is built: tests wait much, compilers and emulators never.
+/// side, while what the next ones need is built: tests wait much, compilers and emulators never. When the first are done,
+/// they are joined in the rest of the second.
 fn run_all(lanes: &[&Lane], filters: &[String], folder: &Path) -> Vec<Record> {
     let floor = Floor::new(std::io::stdout());
-    let (mut orders, mut here, mut emulated) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut orders, mut here, mut emulated) = (Vec::new(), Vec::new(), VecDeque::new());
     for (number, lane) in lanes.iter().enumerate() {
         let (send, built) = channel();
         orders.push((*lane, send));
-        if lane.is_quick() { &mut here } else { &mut emulated }.push((number, *lane, built));
+        match lane.is_quick() {
+            true => here.push((number, *lane, built)),
+            false => emulated.push_back((number, *lane, built)),
+        }
     }
     let build_all = move || {
         for (lane, send) in orders {
@@ -106,14 +112,13 @@ fn run_all(lanes: &[&Lane], filters: &[String], folder: &Path) -> Vec<Record> {
             }
         }
     };
-    let run_track = |track: Vec<(usize, &Lane, Receiver<Built>)>| -> Vec<(usize, Record)> {
-        let one = |(number, lane, built)| (number, run(lane, built, filters, folder, floor.voice(number)));
-        track.into_iter().map(one).collect()
-    };
-    let mut records = std::thread::scope(|scope| {
+    let emulated = Mutex::new(emulated);
+    let next = || emulated.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let one = |(number, lane, built)| (number, run(lane, built, filters, folder, floor.voice(number)));
+    let mut records: Vec<(usize, Record)> = std::thread::scope(|scope| {
         scope.spawn(build_all);
-        let beside = scope.spawn(|| run_track(emulated));
-        let mut records = run_track(here);
+        let beside = scope.spawn(|| std::iter::from_fn(next).map(one).collect::<Vec<_>>());
+        let mut records: Vec<_> = here.into_iter().chain(std::iter::from_fn(next)).map(one).collect();
         records.extend(beside.join().expect("a lane that fails says so in its record"));
         records
     });
