@@ -157,10 +157,12 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     Ok(Ready { file, environment, pid })
 }
 
-/// A filter that takes a right to load is loaded last where nobody is in the pid namespace who could reach for that right
-/// meanwhile; a container may wait for its start for days.
+/// The filter is loaded last where nobody can be in the pid namespace yet. A container that waits for its start may wait for
+/// days, with processes that `exec` brought, and hooks are programs of the container: either could, with `CAP_SYS_PTRACE`,
+/// reach for a process without filter, and for the right that loading one takes.
 fn confines_early(plans: &Plans) -> bool {
-    plans.process.filter_takes_a_right() && !plans.namespaces.makes(Kind::Pid)
+    let alone = plans.namespaces.makes(Kind::Pid) && plans.begin != Begin::OnKnock && plans.start_container.is_empty();
+    !alone
 }
 
 fn set_up_terminal(kit: &mut Kit<'_>, root: &rootfs::Root) -> Result<(), Error> {

@@ -7,8 +7,8 @@
 //! 3. [`environment::complete`], inside the root but before the user's limits and rights can hide `/etc/passwd`;
 //! 4. [`enter`]: limits, scheduling, working directory, user, capabilities, `no_new_privs`;
 //! 5. [`program::find`], with the eyes of the user;
-//! 6. [`program::exec_alone`], which loads the system call filter just before the exec, so that a filter needs to allow no
-//!    call but `execve(2)` on our account; or, where that would be unsafe, [`confine`] earlier.
+//! 6. [`program::exec_alone`], which loads the system call filter just before the exec, so that a filter needs to allow little
+//!    on our account; or, where somebody could reach for the process meanwhile, [`confine`] earlier.
 //!
 //! In a new user namespace the child has lost the rights for raising limits and lowering the OOM score: there the
 //! parent calls [`from_outside`], and [`Plan::in_user_namespace`] makes the child leave both alone.
@@ -182,9 +182,9 @@ pub fn enter(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// Loads the filter at once and lets go of the right that this takes: for a process that somebody may look into while it
-/// waits for its exec, with `CAP_SYS_PTRACE` (ptrace(2)). The filter then has to allow what we do until the exec, as those
-/// that other runtimes are used with do.
+/// Loads the filter, if there is one, at once and lets go of the right that this takes: for a process that somebody may look
+/// into while it waits for its exec, with `CAP_SYS_PTRACE` (ptrace(2)). The filter then has to allow what we do until the
+/// exec, as those that other runtimes are used with do.
 ///
 /// # Errors
 /// The kernel's refusal.

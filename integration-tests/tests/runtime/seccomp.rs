@@ -9,6 +9,7 @@ use skiff_lanes::runs;
 /// The two calls that make a folder: which one a program makes depends on the architecture.
 const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
 
+const SYS_ADMIN: u64 = 1 << 21;
 const NO_FILTER: Exemption = (Kind::Reference, "is built without libseccomp, and loads none");
 
 trait Filtered {
@@ -85,14 +86,12 @@ fn the_program_has_a_filter_and_no_right_more() {
             assert!(seen.contains("Seccomp: 2\n"), "{seen}");
             assert!(seen.contains(&format!("NoNewPrivs: {}\n", u8::from(!allowed))), "{seen}");
             let effective = seen.lines().find_map(|line| line.strip_prefix("CapEff: ")).unwrap();
-            const SYS_ADMIN: u64 = 1 << 21;
             assert_eq!(u64::from_str_radix(effective, 16).unwrap() & SYS_ADMIN, 0, "{seen}");
         }
     }
 }
 
-/// What is done between the filter and the program is the runtime's business: a profile that knows the program alone will
-/// do, for a container that waits for its start as well.
+/// What is done before the program of `run` is the runtime's business: a profile that knows the program alone will do.
 #[runs(everywhere)]
 fn a_profile_needs_to_know_the_program_only() {
     let needs = [
@@ -129,11 +128,29 @@ fn a_profile_needs_to_know_the_program_only() {
         for allowed in [true, false] {
             let bundle = Bundle::new().args(&["/bin/echo", "hello"]).filtered(profile.clone()).new_privileges(allowed);
             assert_eq!(runtime.run(&bundle).ok(), "hello\n");
+        }
+    });
+}
+
+/// What waits for its start has the filter and no right more: processes that `exec` brought could reach for it.
+#[runs(everywhere)]
+fn a_created_container_waits_under_its_filter() {
+    let profile: Value = serde_json::from_str(include_str!("../../../configs/seccomp/default.json")).unwrap();
+    each(&[NO_FILTER, (Kind::Runc, "loads it at the start"), (Kind::Crun, "as runc")], |runtime| {
+        for (allowed, uid) in [(true, 0), (true, 1000), (false, 0)] {
+            let bundle = Bundle::new().args(&["/bin/sleep", "1000"]).filtered(profile.clone()).new_privileges(allowed);
+            let bundle = bundle.edit(|config| config["process"]["user"] = json!({"uid": uid, "gid": uid}));
             let container = runtime.container(&bundle);
             container.create(&[]).ok();
+            let status = std::fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+            assert_eq!(field("Seccomp:"), "2");
+            for set in ["CapPrm:", "CapEff:"] {
+                assert_eq!(u64::from_str_radix(&field(set), 16).unwrap() & SYS_ADMIN, 0, "{set}");
+            }
             container.start().ok();
-            container.reaches("stopped");
-            container.delete(&[]).ok();
+            container.verb("exec", &[], &["/bin/true"]).run().ok();
+            container.delete(&["--force"]).ok();
             container.assert_gone();
         }
     });

@@ -84,10 +84,8 @@ fn enter(kit: &mut Kit<'_>) -> Result<Vec<CString>, Error> {
     process::enter(plan)?;
     // Once more, for changing ids again; and what comes next is seen by the container.
     step::hide()?;
-    if plan.filter_takes_a_right() {
-        // Here, where nobody in the container can reach for the right; not there, where it would be one step to the exec.
-        process::confine(plan)?;
-    }
+    // Here, where nobody in the container can reach for a process without filter, or for the right to load one.
+    process::confine(plan)?;
     Ok(environment)
 }
 
@@ -195,10 +193,7 @@ fn begin(
     });
     match found {
         // What its hooks would be told is of no use here: there are none for a further process.
-        Ok(file) => {
-            let filter = plan.seccomp.as_ref().filter(|_| !plan.filter_takes_a_right());
-            become_program(channel, &plan.program.args, &Ready { file, environment, pid: 0 }, (preserve, filter))
-        }
+        Ok(file) => become_program(channel, &plan.program.args, &Ready { file, environment, pid: 0 }, (preserve, None)),
         Err(error) => give_up(&channel, error),
     }
 }

@@ -28,7 +28,7 @@ pub const OURS: &[Arch] = &[Arch::X86_64, Arch::X86, Arch::X32];
 pub const OURS: &[Arch] = &[Arch::Aarch64, Arch::Arm];
 /// Those that this machine's kernel can run, the machine's own first.
 #[cfg(target_arch = "arm")]
-pub const OURS: &[Arch] = &[Arch::Arm];
+pub const OURS: &[Arch] = &[Arch::Arm, Arch::Aarch64];
 
 /// Set in the numbers of [`Arch::X32`] (`__X32_SYSCALL_BIT`).
 pub const X32_BIT: u32 = 0x4000_0000;

@@ -189,7 +189,8 @@ fn condition(arg: &LinuxSeccompArg) -> Result<Condition, String> {
         index => return Err(format!("is about argument {index}; a system call has those from 0 to 5")),
     };
     let (mask, value) = match arg.op() {
-        Operator::ScmpCmpMaskedEq => (arg.value(), arg.value_two().unwrap_or_default()),
+        // What the mask leaves out is left out on both sides.
+        Operator::ScmpCmpMaskedEq => (arg.value(), arg.value_two().unwrap_or_default() & arg.value()),
         _ => (u64::MAX, arg.value()),
     };
     Ok(Condition { index, operator: arg.op(), mask, value })

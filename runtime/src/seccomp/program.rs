@@ -32,7 +32,7 @@ pub(super) fn assemble(profile: &Profile) -> Vec<Instruction> {
     }
     let mut next = out.give(KILL_THREAD);
     for (token, ranges) in &mut tokens {
-        close(ranges, *token);
+        close(ranges, *token, profile.default);
         let found = halve(&mut out, ranges, profile.default);
         let _the_next = out.go(found);
         let number = out.load(NUMBER);
@@ -85,9 +85,11 @@ impl<'a> Ranges<'a> {
 }
 
 /// The numbers of x32 are another architecture's where it is not listed: no rule of this profile is about them.
-fn close(ranges: &mut Vec<Range<'_>>, token: u32) {
+fn close(ranges: &mut Vec<Range<'_>>, token: u32, default: u32) {
     if token == Arch::X32.token() && ranges.iter().all(|range| range.start < X32_BIT) {
         ranges.push(Range { start: X32_BIT, answer: Answer::Always(KILL_THREAD) });
+        // By this number a tracer has a call passed over (ptrace(2), PTRACE_EVENT_SECCOMP).
+        ranges.push(Range { start: u32::MAX, answer: Answer::Always(default) });
     }
 }
 

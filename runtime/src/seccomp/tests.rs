@@ -180,6 +180,19 @@ fn what_cannot_be_enforced_is_named() {
     assert!(matches!(compile(&profile, arch::OURS), Err(Error::TooLong { .. })));
 }
 
+/// Through these two calls of 32-bit x86 arguments cannot be seen.
+#[test]
+fn conditions_on_parts_of_calls_are_refusals() {
+    let rule = |name: &str, action: &str| json!([{"names": [name], "action": action, "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 7}]}]);
+    for (name, call, part) in [("socket", "socketcall", 1), ("semop", "ipc", 0x1_0001)] {
+        let allows = json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86"], "syscalls": rule(name, "SCMP_ACT_ALLOW")});
+        assert_ne!(ask(&allows, Arch::X86, call, &[part]), ALLOW, "{call}");
+        let refuses = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "syscalls": rule(name, "SCMP_ACT_ERRNO")});
+        assert_eq!(ask(&refuses, Arch::X86, call, &[part]), EPERM, "{call}");
+        assert_eq!(ask(&refuses, Arch::X86, call, &[part + 1]), ALLOW, "{call}");
+    }
+}
+
 #[test]
 fn flags_are_the_kernels() {
     let flags =

@@ -343,7 +343,7 @@ const LIMITS: &str = "is the release's to say; write `deploy.resources.limits`";
 const REASONS: [(&str, &str); 20] = [
     ("hooks", "would run programs on the machine itself; do it in the container, or in a unit of the machine"),
     ("linux.devices", "would open devices of the machine, which is not built yet for services; remove it"),
-    ("linux.seccomp", NOT_BUILT),
+    ("linux.seccomp", UNKNOWN),
     ("linux.mountLabel", NOT_BUILT),
     ("linux.intelRdt", NOT_BUILT),
     ("linux.sysctl", "would change the kernel's settings; remove it"),

@@ -60,7 +60,7 @@ pub(super) fn a_condition(dice: &mut Dice, index: usize, most: u64) -> Value {
             // Without a bit, of the lower half for 32-bit programs, it is no condition; what libseccomp makes of one beside
             // others is nobody's promise.
             let mask = dice.argument() & most | 1;
-            (mask, dice.argument() & mask)
+            (mask, dice.argument())
         }
         _ => (dice.argument() & most, 0),
     };

@@ -52,7 +52,7 @@ fn holds(condition: &Value, args: [u64; 6], wide: bool) -> bool {
         "SCMP_CMP_LE" => arg <= value,
         "SCMP_CMP_GT" => arg > value,
         "SCMP_CMP_GE" => arg >= value,
-        _ => arg & value == two,
+        _ => arg & value == two & value,
     }
 }
 
