@@ -29,7 +29,7 @@ demo: ## build, then show the main job: a fleet over HTTP becomes running, limit
 demo-runtime: ## the OCI runtime alone: a container with limits, as the kernel has them (root)
 	@integration-tests/demo-runtime.sh
 
-test: ## set-up, lint, every lane (`make lanes`), one line for each with what passed, failed and was skipped (root; cold about half an hour)
+test: ## set-up, lint, every lane (`make lanes`), one line for each with what passed, failed and was skipped (root; cold about forty minutes)
 	$(MAKE) --no-print-directory setup
 	@$(LANE) --all
 

@@ -14,7 +14,7 @@
 //!   tries the newest first falls back (libseccomp's callers add this themselves);
 //! - calls of an architecture that is not listed kill the thread.
 //!
-//! Deliberately absent: a cache, which would save a tenth of a millisecond (ARCHITECTURE.md), and listeners.
+//! Deliberately absent: a cache (ARCHITECTURE.md has the reason), and listeners.
 
 use std::io;
 
