@@ -191,6 +191,29 @@ fn a_frozen_container_can_be_killed() {
     room.end();
 }
 
+/// Who kills a container asks, while its `run` removes the cgroup of it: the answer of a removed file is ENODEV.
+#[test]
+fn a_cgroup_that_is_removed_meanwhile_is_not_frozen() {
+    let Some(room) = Room::new("vanishing", "{}", None) else { return };
+    let Some(dir) = room.location.dirs.iter().find(|dir| dir.kind.has_v1("freezer") || dir.kind == Kind::V2) else {
+        return println!("skipped: nothing here freezes");
+    };
+    let location = Location { dirs: vec![dir.clone()], ..Location::default() };
+    fs::create_dir_all(dir.path.parent().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        let removing = scope.spawn(|| {
+            for _ in 0..5000 {
+                fs::create_dir(&dir.path).unwrap();
+                fs::remove_dir(&dir.path).unwrap();
+            }
+        });
+        while !removing.is_finished() {
+            assert!(!cgroup::is_frozen(&location).unwrap());
+            cgroup::let_die(&location).unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_refused_limit_names_property_and_file() {
     let Some(mut room) = Room::new("refused", r#"{"cpu":{"cpus":"4000"}}"#, None) else { return };

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Dir, Error, Kind, Location, apply::write_file, error::chain, host::read};
+use super::{Dir, Error, Kind, Location, apply::write_file, error::chain, host::read, kill::is_gone};
 
 /// How long a process in the kernel may take to reach a point where it can stop.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -111,18 +111,26 @@ fn reached(dir: &Dir) -> Result<bool, Error> {
     }
 }
 
-/// Whether this directory is frozen by itself. A hierarchy that cannot freeze is not.
+/// Whether this directory is frozen by itself. A hierarchy that cannot freeze is not, nor one that is removed
+/// meanwhile.
 pub(super) fn is_dir_frozen(dir: &Dir) -> Result<bool, Error> {
     let Some((file, _, thawed)) = words(dir) else { return Ok(false) };
     let path = dir.path.join(file);
     match fs::read_to_string(&path) {
         Ok(state) => Ok(state.trim() != thawed),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if is_gone(&error) => Ok(false),
         Err(source) => Err(Error::Read { path, source }),
     }
 }
 
 /// Lets the processes of one directory go on, so that a v1 freezer gives up those that were killed.
 pub(super) fn thaw_dir(dir: &Dir) -> Result<(), Error> {
-    if is_dir_frozen(dir)? { write(dir, false) } else { Ok(()) }
+    if !is_dir_frozen(dir)? {
+        return Ok(());
+    }
+    match write(dir, false) {
+        // Removed since it was asked: nobody is held.
+        Err(Error::Write { source, .. }) if is_gone(&source) && !dir.path.exists() => Ok(()),
+        result => result,
+    }
 }
