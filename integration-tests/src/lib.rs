@@ -9,7 +9,7 @@
 //!
 //! Environment: `SKIFF_RUNTIMES` (comma-separated subset of `skiff,runc,crun,reference`; `crun:cgroups` is for tests marked so), `SKIFF_BIN`,
 //! `SKIFF_REFERENCE_BIN`, `SKIFF_SHIM_BIN`, `SKIFF_SKIP_LOG` (file that receives one line per skip),
-//! `SKIFF_TEST_TIMEOUT` (seconds), `SKIFF_SWEEP` (`quick` or `full`), `SKIFF_EXEMPT=none` (references run where they
+//! `SKIFF_TEST_TIMEOUT` (seconds), `SKIFF_SWEEP` (`quick` or `full`), `SKIFF_ROUNDS` (most repetitions of what is tried often), `SKIFF_EXEMPT=none` (references run where they
 //! are exempt too, to see whether they still must be), `SKIFF_TEST_USER_NAMESPACE` (each container gets one).
 // The bans of clippy.toml protect the runtime (one thread, no path of a container's root followed); the tests are
 // ordinary threaded programs on directories of their own, and a failed expectation here is a failed test.
@@ -27,3 +27,10 @@ pub mod leftovers;
 pub mod runtime;
 pub mod skip;
 pub mod strace;
+
+/// How often to try what goes wrong seldom: `usual` times, or what `SKIFF_ROUNDS` says if that is less.
+#[must_use]
+pub fn rounds(usual: usize) -> usize {
+    let most = std::env::var("SKIFF_ROUNDS").ok().map(|text| text.parse().expect("SKIFF_ROUNDS is a number"));
+    most.map_or(usual, |most: usize| usual.min(most))
+}

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::eventually;
 use skiff_integration_tests::compare::each;
+use skiff_integration_tests::rounds;
 use skiff_integration_tests::runtime::Kind;
 use skiff_lanes::runs;
 
@@ -72,7 +73,7 @@ fn signals_are_passed_on() {
 #[test]
 fn a_program_that_exits_at_once_is_never_missed() {
     each(&[], |runtime| {
-        let rounds = if runtime.kind == Kind::Skiff { 500 } else { 20 };
+        let rounds = rounds(if runtime.kind == Kind::Skiff { 500 } else { 20 });
         let bundle = Bundle::new();
         for round in 0..rounds {
             let container = runtime.container(&bundle);

@@ -4,6 +4,7 @@ use containerd_shim_protos::api;
 use containerd_shim_protos::types::task::Status;
 use protobuf::Message;
 use skiff_integration_tests::bundle::Bundle;
+use skiff_integration_tests::rounds;
 use ttrpc::{Code, Request};
 
 use crate::harness::{code, connect, eventually, limit, over_each, refusal};
@@ -152,13 +153,13 @@ fn a_program_that_does_not_exist_fails_create_or_start() {
 
 /// Not one may be lost, and none may be told before its start.
 #[test]
-fn a_hundred_quick_ones() {
+fn many_quick_ones() {
     over_each(|shim| async move {
         let group = |config: &mut serde_json::Value| {
             config["annotations"] = serde_json::json!({"io.containerd.runc.v2.group": "hundred"});
         };
         let mut connection = None;
-        for number in 0..100 {
+        for number in 0..rounds(100) {
             let bundle = Bundle::new().edit(group);
             let task = shim.client(&bundle, &bundle.id).await;
             task.client.create(limit(), &shim.request(&bundle, &task.id)).await.unwrap();
