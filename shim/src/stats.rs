@@ -1,7 +1,6 @@
 //! The figures of a task as containerd has them: the version 1 message where any of the controllers that matter is on
 //! version 1, else the version 2 message. What is not there is left out.
 
-mod parse;
 mod v1;
 mod v2;
 

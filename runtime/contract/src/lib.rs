@@ -1,5 +1,5 @@
 //! The words of the OCI runtime contract, shared by all wings: what a container is called ([`id`]), what it is doing
-//! ([`status`]) and how that is told ([`document`]).
+//! ([`status`]), how that is told ([`document`]) and what the kernel counts of it ([`figures`]).
 //!
 //! ```text
 //!   shim, supervisor ── argv ──> skiff ── state document ──> shim, supervisor
@@ -9,5 +9,6 @@
 #![forbid(unsafe_code)]
 
 pub mod document;
+pub mod figures;
 pub mod id;
 pub mod status;

@@ -1,11 +1,11 @@
 //! `io.containerd.cgroups.v1.Metrics`, from wherever its controllers are.
 
-use super::parse::{flat, nested, number, operations};
 use super::text;
 use crate::cgroup::Cgroups;
 use containerd_shim_protos::cgroups::metrics::{
     BlkIOEntry, BlkIOStat, CPUStat, CPUUsage, MemoryEntry, MemoryOomControl, MemoryStat, Metrics, PidsStat, Throttle,
 };
+use skiff_contract::figures::{flat, nested, number, operations};
 use std::path::Path;
 
 /// `cpuacct.stat` counts in ticks of this many nanoseconds (USER_HZ is 100 on every Linux that runs containers).

@@ -1,11 +1,11 @@
 //! `io.containerd.cgroups.v2.Metrics`.
 
-use super::parse::{flat, nested, number};
 use super::text;
 use crate::cgroup::Cgroups;
 use containerd_shim_protos::cgroups_v2::metrics::{
     CPUStat, IOEntry, IOStat, MemoryEvents, MemoryStat, Metrics, PSIData, PSIStats, PidsStat,
 };
+use skiff_contract::figures::{self, flat, nested, number};
 use std::path::Path;
 
 /// Reads what is there.
@@ -88,15 +88,11 @@ fn io(folder: &Path, stat: &str) -> IOStat {
     io
 }
 
-/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same for `full`.
 fn pressure(text: &str) -> PSIStats {
-    let line = |name: &str| -> Option<PSIData> {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        let value = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        let average = |name: &str| value(name).and_then(|value| value.parse().ok()).unwrap_or(0.0);
+    let line = |name: &str| {
+        let read = figures::pressure(text, name)?;
         let mut data = PSIData::new();
-        (data.avg10, data.avg60, data.avg300) = (average("avg10"), average("avg60"), average("avg300"));
-        data.total = value("total").and_then(|value| value.parse().ok()).unwrap_or(0);
+        (data.avg10, data.avg60, data.avg300, data.total) = (read.avg10, read.avg60, read.avg300, read.total);
         Some(data)
     };
     let mut stats = PSIStats::new();

@@ -84,9 +84,7 @@ impl Task {
 
     fn tell(&self, facts: &mut Facts, which: &Which) {
         // A death for want of memory is told before the death.
-        if let Some(oom) = &mut facts.oom {
-            oom.check(self);
-        }
+        self.check_oom_of(facts);
         let Some(process) = facts.process(which) else { return };
         let Some(exit) = process.seen else { return };
         let _a_deleted_one_stays_so = process.enter(Event::Settled);
@@ -108,9 +106,17 @@ impl Task {
         self.world.events.publish(&events::Event::Oom { id: self.id.clone() });
     }
 
-    /// Looks whether the lack of memory has grown, and tells of it.
+    /// Looks whether the lack of memory has grown, and tells of it; while the program is being started not yet, because the
+    /// start is told first, which looks again.
     pub(crate) fn check_oom(&self) {
-        if let Some(oom) = &mut self.facts().oom {
+        let mut facts = self.facts();
+        if facts.init.state != State::Starting {
+            self.check_oom_of(&mut facts);
+        }
+    }
+
+    pub(super) fn check_oom_of(&self, facts: &mut Facts) {
+        if let Some(oom) = &mut facts.oom {
             oom.check(self);
         }
     }

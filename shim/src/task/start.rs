@@ -57,6 +57,8 @@ impl Task {
             if result.is_ok() {
                 self.world.events.publish(&events::Event::Start { id: self.id.clone(), pid });
             }
+            // What came meanwhile waited for this.
+            self.check_oom_of(&mut facts);
             pid
         };
         self.release(&Which::Init);
