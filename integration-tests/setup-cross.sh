@@ -12,6 +12,7 @@
 #   setup-cross.sh tests 'aarch64 ...' ARGS   builds tests, to be run elsewhere, with these arguments for cargo test, as in
 #     setup-cross.sh tests aarch64 -p skiff-integration-tests --test runtime
 #   and prints a line for each: architecture, name, folder of its crate, path of the program
+#   setup-cross.sh programs aarch64           builds the programs as those tests are, and prints the folder in which they are
 #
 # A standard library fits one compiler only, and Debian has those of ARM: Debian 12 in its second compiler (rustc-web, kept for
 # browsers), Debian 13 in its own. Both are 1.85, the oldest that Skiff builds with, so setup-msrv.sh checks with this one too.
@@ -185,19 +186,31 @@ environment() {
     done
 }
 
-# tests ARCHES ARGS...: the programs of tests.
-tests() {
-    local arches=$1 arch lines targets=() options=() package
-    shift
+# build ARCHES COMMAND ARGS...: has cargo build what is to be run once or twice: without lines for a debugger, which are most of a
+# test's size. What computes for long is worth being compiled for longer, since all is slower under emulation.
+build() {
+    local arches=$1 command=$2 arch lines targets=() options=() package
+    shift 2
     # shellcheck disable=SC2086 # words
     lines=$(environment $arches)
     eval "$lines"
     for arch in $arches; do targets+=(--target "$(what triple "$arch")"); done
-    # They are built to be run once or twice: no lines for a debugger, which are most of a test's size. What computes for long is
-    # worth being compiled for longer, since all is slower under emulation.
     for package in crc32fast minisign minisign-verify scrypt sha2 zlib-rs; do options+=(--config "profile.dev.package.$package.opt-level=2"); done
     cd "$top"
-    CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 cargo test --locked --no-run "${options[@]}" "${targets[@]}" "$@" --message-format=json-render-diagnostics |
+    CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 cargo "$command" --locked "${options[@]}" "${targets[@]}" "$@"
+}
+
+# programs ARCH: the four programs, beside the tests of the crates.
+programs() {
+    build "$1" build -p skiff -p skiff-shim -p skiff-supervisor --bins >&2
+    echo "$top/target/cross/$(what triple "$1")/debug"
+}
+
+# tests ARCHES ARGS...: the programs of tests.
+tests() {
+    local arches=$1 arch
+    shift
+    build "$arches" test --no-run "$@" --message-format=json-render-diagnostics |
         python3 -c 'import json, os, sys
 arches = dict(zip(sys.argv[2::2], sys.argv[1::2]))
 for line in sys.stdin:
@@ -218,5 +231,6 @@ case ${1:-} in
     triple) what triple "${2:-}" ;;
     env) shift && environment "$@" ;;
     tests) shift && tests "$@" ;;
-    *) sed -n '2,22p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+    programs) programs "${2:-}" ;;
+    *) sed -n '2,23p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac

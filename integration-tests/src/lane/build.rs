@@ -74,14 +74,18 @@ pub fn static_programs() -> Result<PathBuf, Failure> {
     Ok(top().join("target").join(host).join("guest"))
 }
 
-/// The same for a 64-bit ARM machine, by the way in which `make dist` builds.
+/// The same for a 64-bit ARM machine; not optimised, as what the tests of the crates are built of is there already.
 ///
 /// # Errors
-/// [`Failure`] when make fails.
+/// [`Failure`] when the compiler cannot be had, or cargo fails.
 pub fn arm64_programs() -> Result<PathBuf, Failure> {
-    let words = ["--no-print-directory", "dist", "ARCH=aarch64", "PROFILE=guest"];
-    succeed("make dist", Command::new("make").args(words).current_dir(top()))?;
-    Ok(top().join("target/dist/guest/aarch64"))
+    let mut command = Command::new("integration-tests/setup-cross.sh");
+    let output = command.args(["programs", "aarch64"]).current_dir(top()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| Failure(format!("setup-cross.sh programs: {error}")))?;
+    if !output.status.success() {
+        return Err(Failure(format!("setup-cross.sh programs ended with {}", output.status)));
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 /// The test binary of each suite, built for this machine.

@@ -16,7 +16,7 @@ fn word(test: &str) -> Option<&str> {
 pub fn belongs(test: &str, lane: &Lane) -> bool {
     match word(test) {
         None => lane.tests == Tests::All,
-        Some(EVERYWHERE) => true,
+        Some(EVERYWHERE) => lane.tests != Tests::Cgroups,
         Some(CGROUPS) => lane.tests != Tests::CoreWithoutCgroups,
         Some(word) => word == lane.word,
     }
@@ -54,6 +54,7 @@ mod tests {
         assert_eq!(names("guest-trixie", &[]), trixie);
         assert_eq!(names("no-cgroups", &[]), ["exec::core::on_everywhere"]);
         assert_eq!(names("linux-4.19", &[]).len(), 2);
+        assert_eq!(names("guest-v1", &[]), ["cgroups::limit::on_cgroups"]);
     }
 
     /// A word of the attribute that no lane has would be a test that never runs.

@@ -404,7 +404,7 @@ impl Complaints {
     }
 }
 
-#[runs(everywhere)]
+#[runs(host, guest, arm64)]
 fn each_row_of_the_table_is_refused() {
     each(&[], |runtime| {
         let mut complaints = Complaints::default();

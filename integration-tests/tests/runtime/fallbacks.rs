@@ -5,6 +5,7 @@ use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_integration_tests::skip::skip;
 use skiff_integration_tests::strace;
+use skiff_lanes::runs;
 
 /// Every call newer than Linux 4.19, the floor.
 const NEWER: &[&str] = &[
@@ -74,7 +75,7 @@ const OTHERS: &[(Kind, &str)] = &[
     (Kind::Reference, "has no fallbacks"),
 ];
 
-#[test]
+#[runs(host, guest)]
 fn each_newer_call_may_be_missing() {
     if without_strace() {
         return;
@@ -97,7 +98,7 @@ fn each_newer_call_may_be_missing() {
     });
 }
 
-#[test]
+#[runs(host, guest)]
 fn all_newer_calls_may_be_missing_at_once() {
     if without_strace() {
         return;
@@ -110,7 +111,7 @@ fn all_newer_calls_may_be_missing_at_once() {
     });
 }
 
-#[test]
+#[runs(host, guest)]
 fn a_kernel_that_cannot_clone_into_a_cgroup() {
     // CLONE_INTO_CGROUP came with 5.7, clone3 with 5.3: between them the kernel says E2BIG or EINVAL.
     if without_strace() {
@@ -146,7 +147,7 @@ fn lifecycle(container: &Container<'_>, call: &str) {
     container.assert_gone();
 }
 
-#[test]
+#[runs(host, guest)]
 fn start_kill_and_delete_without_the_newer_calls() {
     if without_strace() {
         return;
@@ -163,7 +164,7 @@ fn start_kill_and_delete_without_the_newer_calls() {
     });
 }
 
-#[test]
+#[runs(host, guest)]
 fn a_kernel_without_cgroup_kill() {
     // cgroup.kill came with 5.14: opening it fails with ENOENT. strace can single out a path.
     if without_strace() {

@@ -6,6 +6,7 @@ use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::{Invocation, eventually};
 use skiff_integration_tests::device::{Device, program};
 use skiff_integration_tests::leftovers;
+use skiff_lanes::runs;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,7 @@ impl Drop for Disk {
     }
 }
 
-#[test]
+#[runs(host)]
 fn a_killed_shim_costs_its_containers_one_start_each_and_is_told() {
     let device = committed(|device| {
         let (bundle, web) = (device.bundle(Bundle::sleeper()), device.name("web"));
@@ -102,7 +103,7 @@ fn a_killed_shim_costs_its_containers_one_start_each_and_is_told() {
 }
 
 /// The `start` of the shim outlives the skiffd that asked for it, and comes about when the next one has begun its own.
-#[test]
+#[runs(host)]
 fn a_shim_whose_start_outlived_its_skiffd_is_no_second_one() {
     let mut device = Device::new();
     let (settings, shim) =
@@ -133,7 +134,7 @@ fn a_shim_whose_start_outlived_its_skiffd_is_no_second_one() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn a_full_state_folder_keeps_everything_as_it_is_until_there_is_room() {
     let mut device = Device::new();
     let disk = Disk::mount(device.path("state"), "16m");
@@ -163,7 +164,7 @@ fn a_full_state_folder_keeps_everything_as_it_is_until_there_is_room() {
 }
 
 /// As an ext4 that has seen an error is mounted, or a card that has worn out.
-#[test]
+#[runs(host)]
 fn a_read_only_state_folder_runs_what_is_there_also_after_a_boot() {
     let mut device = Device::new();
     let disk = Disk::mount(device.path("state"), "16m");
@@ -190,7 +191,7 @@ fn a_read_only_state_folder_runs_what_is_there_also_after_a_boot() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn a_decision_that_the_disk_refuses_is_told_once_and_carried_out_later() {
     let mut device = Device::new();
     let disk = Disk::mount(device.path("state"), "16m");
@@ -212,7 +213,7 @@ fn a_decision_that_the_disk_refuses_is_told_once_and_carried_out_later() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn garbled_records_cost_one_start_each_and_leave_no_second_container() {
     let mut device = committed(|device| {
         let (bundle, web) = (device.bundle(Bundle::sleeper()), device.name("web"));
@@ -241,7 +242,7 @@ fn garbled_records_cost_one_start_each_and_leave_no_second_container() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn lost_memories_of_releases_do_not_keep_skiffd_from_its_work() {
     let mut device = committed(sleeper);
     let pid = device.running("web");
@@ -259,7 +260,7 @@ fn lost_memories_of_releases_do_not_keep_skiffd_from_its_work() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn a_bundle_that_is_refused_is_returned_from_with_its_reason_and_without_haste() {
     let mut device = committed(sleeper);
     let refused = device.bundle(Bundle::new().edit(|config| config["linux"]["seccomp"] = "nonsense".into()));
@@ -276,7 +277,7 @@ fn a_bundle_that_is_refused_is_returned_from_with_its_reason_and_without_haste()
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn a_fleet_that_changes_its_mind_gets_what_it_said_last() {
     let mut device = committed(sleeper);
     let pid = device.running("web");
@@ -294,7 +295,7 @@ fn a_fleet_that_changes_its_mind_gets_what_it_said_last() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn replicas_come_and_go_and_a_renamed_service_is_another() {
     let mut device = Device::new();
     let (bundle, web, shop) = (device.bundle(Bundle::sleeper()), device.name("web"), device.name("shop"));
@@ -315,7 +316,7 @@ fn replicas_come_and_go_and_a_renamed_service_is_another() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn a_probe_that_hangs_is_a_probe_that_failed_and_leaves_nothing() {
     let mut device = Device::new();
     let (bundle, web) = (device.bundle(Bundle::sleeper()), device.name("web"));
@@ -336,7 +337,7 @@ fn a_probe_that_hangs_is_a_probe_that_failed_and_leaves_nothing() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn a_stop_goes_on_when_skiffd_is_killed_in_its_grace() {
     let mut device = committed(|device| {
         let deaf = device.bundle(Bundle::script("trap '' TERM; echo up; while :; do sleep 0.1; done"));
@@ -358,7 +359,7 @@ fn a_stop_goes_on_when_skiffd_is_killed_in_its_grace() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn two_drains_while_a_trial_starts_end_both_and_skiffd_rests() {
     let mut device = Device::new();
     let (bundle, web) = (device.bundle(Bundle::sleeper()), device.name("web"));
@@ -393,7 +394,7 @@ fn cpu(device: &Device) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-#[test]
+#[runs(host)]
 fn a_boot_finds_nothing_and_starts_everything() {
     let mut device = committed(sleeper);
     let pid = device.running("web");

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::device::Device;
+use skiff_lanes::runs;
 use std::fs;
 
 fn running() -> Device {
@@ -25,7 +26,7 @@ fn refused(device: &Device, reasons: &[&str]) {
     });
 }
 
-#[test]
+#[runs(host)]
 fn what_is_wrong_is_refused_and_everything_goes_on() {
     let mut device = running();
     let pid = device.running("web");
@@ -77,7 +78,7 @@ fn what_is_wrong_is_refused_and_everything_goes_on() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn what_was_accepted_runs_also_when_the_server_is_gone() {
     let mut device = running();
     let pid = device.running("web");
@@ -95,7 +96,7 @@ fn what_was_accepted_runs_also_when_the_server_is_gone() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn labels_and_pins_choose_the_release() {
     let mut device = Device::new();
     let bundle = device.bundle(Bundle::sleeper());

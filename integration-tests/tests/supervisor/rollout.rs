@@ -4,6 +4,7 @@
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::eventually;
 use skiff_integration_tests::device::Device;
+use skiff_lanes::runs;
 
 /// A device that runs release 1, committed: `web` and `db`, which sleep.
 fn committed() -> Device {
@@ -18,7 +19,7 @@ fn committed() -> Device {
     device
 }
 
-#[test]
+#[runs(host)]
 fn a_new_release_changes_what_it_changes_and_is_committed() {
     let mut device = committed();
     let (web_pid, db_pid) = (device.running("web"), device.running("db"));
@@ -37,7 +38,7 @@ fn a_new_release_changes_what_it_changes_and_is_committed() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn a_release_that_does_not_become_healthy_is_returned_from_and_not_tried_again() {
     let mut device = committed();
     let db_pid = device.running("db");
@@ -65,7 +66,7 @@ fn a_release_that_does_not_become_healthy_is_returned_from_and_not_tried_again()
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn killing_skiffd_in_a_trial_neither_lengthens_nor_forgets_it() {
     let mut device = committed();
     let broken = device.bundle(Bundle::script("sleep 0.2; exit 7"));
@@ -84,7 +85,7 @@ fn killing_skiffd_in_a_trial_neither_lengthens_nor_forgets_it() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn a_newer_release_overtakes_one_on_trial() {
     let mut device = committed();
     let never = device.bundle(Bundle::script("exit 1"));
