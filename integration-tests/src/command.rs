@@ -114,6 +114,12 @@ impl Invocation {
         Self { command, line, patience: patience() }
     }
 
+    /// The program and its arguments, for another program to start.
+    pub fn words(&self) -> Vec<String> {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        words.map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
     /// Adds a variable to the environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);

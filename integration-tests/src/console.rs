@@ -37,7 +37,7 @@ impl ConsoleSocket {
         wait_readable(self.listener.as_fd(), "console socket is connected to");
         let (connection, _) = self.listener.accept().expect("a connection waits");
         wait_readable(connection.as_fd(), "console socket gets a message");
-        let mut bytes = [0; 512];
+        let mut bytes = [0; 16 << 10];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let message = recvmsg(&connection, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::empty())

@@ -24,6 +24,7 @@ mod location;
 mod oom;
 mod plan;
 mod remove;
+mod stats;
 mod update;
 
 pub use create::{Cgroup, adopt, create, open, vacant};
@@ -33,7 +34,8 @@ pub use freeze::{freeze, is_frozen, let_die, thaw};
 pub use host::{Hierarchy, Host, Kind};
 pub use kill::{kill, procs};
 pub use location::{Dir, Location, OwnCgroups, find, locate};
-pub use oom::oom_kills;
+pub use oom::{Notice, oom_kills};
 pub use plan::{Absent, DeviceControl, DevicePlan, Place, Plan, Write, plan};
 pub use remove::remove;
+pub use stats::{Stats, stats};
 pub use update::{Keeper, update};

@@ -4,10 +4,12 @@
 mod args;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
+pub mod papers;
 mod pause;
 mod ps;
 mod run;
@@ -61,6 +63,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Pause { id } => pause::pause(global, &id),
         Command::Resume { id } => pause::resume(global, &id),
         Command::Update(options) => update::update(global, &options),
+        Command::Events(options) => events::events(global, &options),
         Command::Ps { id, format, options } => ps::ps(global, &id, format, &options),
         Command::Spec { bundle, rootless } => spec::spec(&bundle, rootless),
         Command::Features => features::features(),

@@ -3,10 +3,12 @@
 
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod kill;
 mod lock;
 mod maps;
+pub mod notifier;
 pub mod observe;
 pub mod pause;
 mod pid_file;

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use crate::log;
+use crate::readiness::Relay;
 use crate::sys;
 
 pub use proxy::Proxy;
@@ -77,11 +78,11 @@ pub fn become_subreaper() -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::NotAChild`] and [`Error::Poll`].
-pub fn wait(pid: i32, signals: &Signals, mut proxy: Option<Proxy>) -> Result<i32, Error> {
+pub fn wait(pid: i32, signals: &Signals, mut proxy: Option<Proxy>, mut relay: Option<Relay>) -> Result<i32, Error> {
     // A child may have exited before the signals were blocked, by a caller's mistake; one sweep costs nothing.
     let mut status = reap(pid)?;
     while status.is_none() {
-        if !poll(signals, proxy.as_mut())? {
+        if !poll(signals, proxy.as_mut(), &mut relay)? {
             continue;
         }
         let mut exited = false;
@@ -95,13 +96,26 @@ pub fn wait(pid: i32, signals: &Signals, mut proxy: Option<Proxy>) -> Result<i32
     if let Some(proxy) = &mut proxy {
         proxy.drain(signals);
     }
+    // Its last words.
+    pass_on(&mut relay);
     status.ok_or(Error::NotAChild { pid })
 }
 
-/// Sleeps until something happens, carries the proxy's bytes, and says whether signals are waiting.
-fn poll(signals: &Signals, proxy: Option<&mut Proxy>) -> Result<bool, Error> {
+/// Passes on what the program says of its readiness. A service manager that does not listen is not asked again.
+fn pass_on(relay: &mut Option<Relay>) {
+    if let Some(Err(error)) = relay.as_ref().map(|relay| relay.carry(None)) {
+        log::warn(&format!("{:#}", anyhow::Error::from(error)));
+        *relay = None;
+    }
+}
+
+/// Sleeps until something happens, carries the proxy's bytes and what the program says of its readiness, and says whether
+/// signals are waiting.
+fn poll(signals: &Signals, proxy: Option<&mut Proxy>, relay: &mut Option<Relay>) -> Result<bool, Error> {
     let interests = proxy.as_ref().map(|proxy| proxy.interests()).unwrap_or_default();
     let mut polled = vec![PollFd::new(signals, PollFlags::IN)];
+    polled.extend(relay.as_ref().map(|relay| PollFd::new(relay, PollFlags::IN)));
+    let others = polled.len();
     if let Some(proxy) = proxy.as_ref() {
         polled.extend(interests.iter().map(|&(end, flags)| PollFd::from_borrowed_fd(proxy.end(end), flags)));
     }
@@ -111,11 +125,14 @@ fn poll(signals: &Signals, proxy: Option<&mut Proxy>) -> Result<bool, Error> {
     };
     let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
     if let Some(proxy) = proxy {
-        for (&(end, _), &events) in interests.iter().zip(&ready[1..]) {
+        for (&(end, _), &events) in interests.iter().zip(&ready[others..]) {
             if !events.is_empty() {
                 proxy.carry(end);
             }
         }
+    }
+    if others > 1 && !ready[1].is_empty() {
+        pass_on(relay);
     }
     Ok(ready[0].contains(PollFlags::IN))
 }

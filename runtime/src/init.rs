@@ -146,23 +146,26 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     // Before the limits of the program, which could keep us from reading the container's passwd.
     let environment = process::environment::complete(&plans.process.environment, plans.process.identity.uid);
     process::enter(&plans.process)?;
+    // It changes ids, which may have brought the dumpable flag back (sysctl fs.suid_dumpable).
+    step::hide()?;
     // Before the maker hears that we are ready, because it may be gone a moment after; from now on we are at most one
     // receive away from seeing the end of its socket.
     step::outlive_parent()?;
     let name = &plans.process.program.args[0];
     let file = process::program::find(name, plans.process.environment.path.as_deref())?;
     if confines_early(plans) {
-        process::confine(&plans.process)?;
+        step::confine(&plans.process, &kit.channel)?;
     }
     Ok(Ready { file, environment, pid })
 }
 
 /// The filter is loaded last where nobody can be in the pid namespace yet. A container that waits for its start may wait for
 /// days, with processes that `exec` brought, and hooks are programs of the container: either could, with `CAP_SYS_PTRACE`,
-/// reach for a process without filter, and for the right that loading one takes.
+/// reach for a process without filter, and for the right that loading one takes. And whoever decides about calls must have
+/// the means to before we can wait for it.
 fn confines_early(plans: &Plans) -> bool {
     let alone = plans.namespaces.makes(Kind::Pid) && plans.begin != Begin::OnKnock && plans.start_container.is_empty();
-    !alone
+    !alone || plans.process.seccomp.as_ref().is_some_and(Filter::listens)
 }
 
 fn set_up_terminal(kit: &mut Kit<'_>, root: &rootfs::Root) -> Result<(), Error> {

@@ -16,6 +16,8 @@
 use oci_spec::runtime::{LinuxPersonality, Process};
 use rustix::process::Pid;
 
+use std::os::fd::OwnedFd;
+
 use crate::seccomp::{self, Filter};
 use crate::sys::{prctl, sched};
 
@@ -186,14 +188,15 @@ pub fn enter(plan: &Plan) -> Result<(), Error> {
 /// into while it waits for its exec, with `CAP_SYS_PTRACE` (ptrace(2)). The filter then has to allow what we do until the
 /// exec, as those that other runtimes are used with do.
 ///
+/// What comes back is the descriptor of a filter that leaves calls to somebody.
+///
 /// # Errors
 /// The kernel's refusal.
-pub fn confine(plan: &Plan) -> Result<(), Error> {
-    if let Some(filter) = &plan.seccomp {
-        seccomp::load(filter)?;
-        capabilities::apply(&plan.capabilities, 0)?;
-    }
-    Ok(())
+pub fn confine(plan: &Plan) -> Result<Option<OwnedFd>, Error> {
+    let Some(filter) = &plan.seccomp else { return Ok(None) };
+    let listener = seccomp::load(filter)?;
+    capabilities::apply(&plan.capabilities, 0)?;
+    Ok(listener)
 }
 
 fn refuse_what_is_not_done(process: &Process) -> Result<(), Error> {

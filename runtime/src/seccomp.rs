@@ -14,11 +14,14 @@
 //!   tries the newest first falls back (libseccomp's callers add this themselves);
 //! - calls of an architecture that is not listed kill the thread.
 //!
-//! Deliberately absent: a cache (ARCHITECTURE.md has the reason), and listeners.
+//! Deliberately absent: a cache (ARCHITECTURE.md has the reason).
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxSeccomp;
+use serde::{Deserialize, Serialize};
 
 pub mod arch;
 mod assembler;
@@ -37,17 +40,18 @@ pub struct Filter {
     pub instructions: Vec<Instruction>,
 }
 
+/// Who decides about calls with `SCMP_ACT_NOTIFY`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `linux.seccomp.listenerPath`: a stream socket.
+    pub path: PathBuf,
+    /// `linux.seccomp.listenerMetadata`, which means something to the listener alone.
+    pub metadata: String,
+}
+
 /// Why a profile is refused, by the member's place in `config.json`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The profile asks for what is not done.
-    #[error("`{property}` is not supported: {reason}")]
-    Unsupported {
-        /// The JSON property.
-        property: String,
-        /// Why, and what to do instead.
-        reason: &'static str,
-    },
     /// The profile asks for what cannot be.
     #[error("`{property}` {problem}")]
     Invalid {
@@ -96,12 +100,20 @@ fn plan_for(seccomp: &LinuxSeccomp, possible: &[arch::Arch]) -> Result<Filter, E
     }
 }
 
+/// Who decides, for a profile that leaves calls to somebody.
+#[must_use]
+pub fn listener(seccomp: &LinuxSeccomp, filter: &Filter) -> Option<Listener> {
+    let path = seccomp.listener_path().clone().filter(|_| filter.listens())?;
+    Some(Listener { path, metadata: seccomp.listener_metadata().clone().unwrap_or_default() })
+}
+
 /// Binds this process, and whatever it executes or makes, to the filter. It is allowed with `no_new_privs` or with
-/// `CAP_SYS_ADMIN` (seccomp(2)).
+/// `CAP_SYS_ADMIN` (seccomp(2)). A filter that [listens](Filter::listens) comes with a descriptor, which is close-on-exec:
+/// from now on calls of this process may wait for whoever has it.
 ///
 /// # Errors
 /// The kernel's refusal, with what would be needed.
-pub fn load(filter: &Filter) -> Result<(), Error> {
+pub fn load(filter: &Filter) -> Result<Option<OwnedFd>, Error> {
     crate::sys::seccomp::set_filter(filter.flags, &filter.instructions).map_err(|source| {
         let hint = match source.raw_os_error() {
             Some(libc::EACCES) => ": it takes `process.noNewPrivileges`, or a runtime with CAP_SYS_ADMIN",
@@ -116,10 +128,18 @@ pub fn load(filter: &Filter) -> Result<(), Error> {
 /// Whether this kernel takes a flag of seccomp(2).
 #[must_use]
 pub fn kernel_knows(flag: u32) -> bool {
-    crate::sys::seccomp::knows(flag)
+    // It is a flag of listeners, and refused without one.
+    let listener = if flag == profile::FLAG_WAIT_KILLABLE { profile::FLAG_NEW_LISTENER } else { 0 };
+    crate::sys::seccomp::knows(flag | listener)
 }
 
 impl Filter {
+    /// Whether it leaves calls to somebody (`SCMP_ACT_NOTIFY`).
+    #[must_use]
+    pub const fn listens(&self) -> bool {
+        self.flags & profile::FLAG_NEW_LISTENER != 0
+    }
+
     /// For a file beside the container, for processes that enter it later.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

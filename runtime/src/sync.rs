@@ -7,6 +7,7 @@
 //!   init <── Proceed(n) ── parent  (after maps and v1 cgroups, where there are any)
 //!   init ── AtHooks ──> parent ── Proceed(n) ──> init  (where hooks exist)
 //!   init ── Master ───> parent     (the terminal of a foreground `run`)
+//!   init ── Listener(n) ──> parent ── Proceed(n) ──> init  (where calls are left to somebody, SCMP_ACT_NOTIFY)
 //!   init ── Ready ────> parent ── Go ──> init ── Ready (the exec is next), end     (or Failed, at any point, and the end)
 //! ```
 //! The end of the stream without a word means that the other side died.
@@ -36,6 +37,9 @@ pub enum Message {
     Proceed(i32),
     /// Nothing can fail any more but the exec itself.
     Ready,
+    /// The next descriptor, of this number, is that of our filter, and to be taken from us (pidfd_getfd(2)): once it is there,
+    /// each call of ours, also that of handing it over, may wait for whoever has it.
+    Listener(i32),
     /// The terminal's master end; the descriptor comes with it.
     Master,
     /// Start the program (`run`), or wait for `start` (`create`).
@@ -79,6 +83,7 @@ impl Message {
             Self::Ready => vec![5],
             Self::Master => vec![6],
             Self::Go => vec![7],
+            Self::Listener(number) => [&[9][..], &number.to_ne_bytes()].concat(),
             Self::Failed { exit_code, text } => {
                 let cut = floor_char_boundary(text, LONGEST_TEXT);
                 [&[8, *exit_code][..], &text.as_bytes()[..cut]].concat()
@@ -96,6 +101,7 @@ impl Message {
             (5, []) => Self::Ready,
             (6, []) => Self::Master,
             (7, []) => Self::Go,
+            (9, rest) => Self::Listener(i32::from_ne_bytes(rest.try_into().ok()?)),
             (8, [exit_code, text @ ..]) => {
                 Self::Failed { exit_code: *exit_code, text: String::from_utf8_lossy(text).into_owned() }
             }
@@ -218,6 +224,7 @@ mod tests {
             Message::Proceed(7),
             Message::Ready,
             Message::Master,
+            Message::Listener(5),
             Message::Go,
             failed,
         ];

@@ -3,6 +3,7 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod exec;
 pub mod keyring;
 pub mod kill;
 pub mod mount;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Process;
 
-pub use descriptor::{receive as receive_descriptor, send as send_descriptor};
+pub use descriptor::{receive as receive_descriptor, send as send_descriptor, send_text as send_descriptor_and_text};
 pub use pty::{Pty, Size, allocate, take_control};
 pub use socket::connect;
 

@@ -198,7 +198,7 @@ fn a_cgroup_that_is_removed_meanwhile_is_not_frozen() {
     let Some(dir) = room.location.dirs.iter().find(|dir| dir.kind.has_v1("freezer") || dir.kind == Kind::V2) else {
         return println!("skipped: nothing here freezes");
     };
-    let location = Location { dirs: vec![dir.clone()], ..Location::default() };
+    let location = Location { dirs: vec![dir.clone()] };
     fs::create_dir_all(dir.path.parent().unwrap()).unwrap();
     std::thread::scope(|scope| {
         let removing = scope.spawn(|| {

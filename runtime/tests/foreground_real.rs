@@ -74,7 +74,7 @@ fn keeper(kind: &str, script: &str) {
         Proxy::start(master).unwrap()
     });
     let pid = if kind == "stranger" { 1 } else { pid };
-    let code = foreground::wait(pid, &signals, proxy).unwrap_or_else(|error| {
+    let code = foreground::wait(pid, &signals, proxy, None).unwrap_or_else(|error| {
         eprintln!("{error}");
         250
     });

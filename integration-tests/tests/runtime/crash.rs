@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::each;
+use skiff_integration_tests::is_full_sweep;
 use skiff_integration_tests::leftovers::until_none;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_integration_tests::skip::skip;
@@ -65,17 +66,13 @@ fn points(verb: &Verb, runtime: &Runtime, bundle: &Bundle, follow: bool) -> Vec<
     let counts = strace::counts(&log, follow);
     let all: Vec<(String, usize)> =
         counts.into_iter().flat_map(|(name, count)| (1..=count).map(move |nth| (name.clone(), nth))).collect();
-    if is_full() {
+    if is_full_sweep() {
         return all;
     }
     // Evenly over all of them, and each name at least once.
     let step = all.len().div_ceil(QUICK).max(1);
     let chosen = |(index, point): &(usize, &(String, usize))| index % step == 0 || point.1 == 1;
     all.iter().enumerate().filter(chosen).map(|(_, point)| point.clone()).collect()
-}
-
-fn is_full() -> bool {
-    std::env::var("SKIFF_SWEEP").is_ok_and(|word| word == "full")
 }
 
 fn survives(
@@ -142,7 +139,7 @@ fn sweep(verb: &Verb, follow: bool) {
         let scattered = (0..points.len()).map(|index| &points[index * stride % points.len()]);
         let mut tried = 0;
         let mut wrong = Vec::new();
-        for (name, nth) in scattered.take_while(|_| is_full() || Instant::now() < deadline) {
+        for (name, nth) in scattered.take_while(|_| is_full_sweep() || Instant::now() < deadline) {
             tried += 1;
             wrong.extend(survives(verb, runtime, &bundle, name, *nth, follow).err());
         }

@@ -37,6 +37,32 @@ pub struct StateDocument {
     pub owner: String,
 }
 
+/// What goes with the descriptor of a system call filter to whoever decides about calls (config-linux.md, "The Container
+/// Process State").
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerProcessState<'a> {
+    /// The specification's version.
+    pub oci_version: &'static str,
+    /// What the descriptors are, in the order in which they come.
+    pub fds: [&'static str; 1],
+    /// The process under the filter, in the runtime's pid namespace.
+    pub pid: i32,
+    /// `linux.seccomp.listenerMetadata`
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub metadata: &'a str,
+    /// Its container.
+    pub state: &'a StateDocument,
+}
+
+impl<'a> ContainerProcessState<'a> {
+    /// For process `pid`.
+    #[must_use]
+    pub const fn new(pid: i32, metadata: &'a str, state: &'a StateDocument) -> Self {
+        Self { oci_version: OCI_VERSION, fds: ["seccompFd"], pid, metadata, state }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,72 @@
-//! How often the kernel killed a process of the container for want of memory.
+//! How often the kernel killed a process of the container for want of memory, and when it may have.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 
 use super::{Error, Location, kill::is_gone};
+
+/// What the kernel gives notice with when a process may have been killed. It may come a moment before the count moves.
+#[derive(Debug)]
+pub enum Notice {
+    /// `memory.events` of version 2: poll(2) says that it has changed, until it is read.
+    File(File),
+    /// Version 1 (cgroup-v1/memory.txt, section 9).
+    Counter(OwnedFd),
+}
+
+impl Notice {
+    /// Asks for notices; none without a memory controller.
+    ///
+    /// # Errors
+    /// When the kernel gives none.
+    pub fn of(location: &Location) -> Result<Option<Self>, Error> {
+        let failed = |path: std::path::PathBuf| move |source| Error::Read { path, source };
+        match (location.v1("memory"), location.v2()) {
+            (Some(dir), _) => version_1(&dir.path).map(Some).map_err(failed(dir.path.join("memory.oom_control"))),
+            (None, Some(dir)) => {
+                let path = dir.path.join("memory.events");
+                match File::open(&path) {
+                    Err(error) if is_gone(&error) => Ok(None),
+                    opened => opened.map(|file| Some(Self::File(file))).map_err(failed(path)),
+                }
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// What to wait for.
+    #[must_use]
+    pub fn waits(&self) -> PollFd<'_> {
+        match self {
+            Self::File(file) => PollFd::new(file, PollFlags::PRI),
+            Self::Counter(counter) => PollFd::new(counter, PollFlags::IN),
+        }
+    }
+
+    /// Takes a notice, so that the next one is another.
+    ///
+    /// # Errors
+    /// The kernel's; `ENODEV` when the cgroup is gone.
+    pub fn take(&self) -> io::Result<()> {
+        let mut bytes = [0; 512];
+        match self {
+            Self::File(file) => std::os::unix::fs::FileExt::read_at(file, &mut bytes, 0)?,
+            Self::Counter(counter) => rustix::io::read(counter.as_fd(), &mut bytes)?,
+        };
+        Ok(())
+    }
+}
+
+fn version_1(folder: &std::path::Path) -> io::Result<Notice> {
+    let counter = eventfd(0, EventfdFlags::CLOEXEC)?;
+    let control = File::open(folder.join("memory.oom_control"))?;
+    let line = format!("{} {}", counter.as_raw_fd(), control.as_raw_fd());
+    fs::write(folder.join("cgroup.event_control"), line)?;
+    Ok(Notice::Counter(counter))
+}
 
 /// The count of OOM kills since the cgroup was made: `memory.events` of v2, `memory.oom_control` of v1 (Linux 4.13).
 /// Zero without a memory controller.

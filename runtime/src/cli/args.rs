@@ -10,10 +10,11 @@ use crate::log::Format;
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(super) use exec::Exec;
 pub(super) use update::{Source, Update};
-pub(super) use usage::version;
+pub(super) use usage::{overview, verb as verb_help, version};
 
 /// Options before the verb.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +67,17 @@ pub(super) struct Kill {
     pub(super) signal: Option<String>,
     /// `--all`
     pub(super) all: bool,
+}
+
+/// `events`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Events {
+    /// The container's id as typed.
+    pub(super) id: String,
+    /// `--interval`
+    pub(super) interval: Duration,
+    /// `--stats`
+    pub(super) stats: bool,
 }
 
 /// How `list` prints.
@@ -138,6 +150,8 @@ pub(super) enum Command {
         /// What ps(1) is given.
         options: Vec<OsString>,
     },
+    /// `events`
+    Events(Events),
     /// `spec`
     Spec {
         /// `--bundle`, the working directory without it.
@@ -210,7 +224,6 @@ impl From<lexopt::Error> for Error {
 
 /// The most descriptors that `--preserve-fds` may name: the kernel's ceiling on open files (`fs.nr_open`'s default).
 const MOST_DESCRIPTORS: u32 = 1 << 20;
-const NOT_YET: &str = "this version does not have it yet";
 const CRIU: &str = "skiff has neither checkpoint nor restore; delete the container and create it again";
 
 /// Parses a command line, the program's name first.
@@ -234,7 +247,7 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Parsed, Err
     };
     let command = match verb {
         Some(verb) => command(&verb, &mut parser)?,
-        None => Command::Help(usage::overview()),
+        None => Command::Help(overview()),
     };
     Ok(Parsed { global, command })
 }
@@ -253,13 +266,11 @@ fn command(verb: &str, parser: &mut Parser) -> Result<Command, Error> {
         "resume" => only_id("resume", parser)?.map_or_else(help("resume"), |id| Command::Resume { id }),
         "update" => update::update(parser)?,
         "ps" => ps(parser)?,
+        "events" => events(parser)?,
         "spec" => spec(parser)?,
         "features" => only_help("features", parser)?.unwrap_or(Command::Features),
-        "help" => Command::Help(usage::overview()),
+        "help" => Command::Help(overview()),
         "checkpoint" | "restore" => return Err(Error::Refused { verb: verb.to_owned(), reason: CRIU }),
-        "events" => {
-            return Err(Error::Refused { verb: verb.to_owned(), reason: NOT_YET });
-        }
         other => return Err(Error::UnknownVerb(other.to_owned())),
     })
 }
@@ -369,6 +380,51 @@ fn ps(parser: &mut Parser) -> Result<Command, Error> {
         }
     }
     Err(Error::NoId("ps"))
+}
+
+fn events(parser: &mut Parser) -> Result<Command, Error> {
+    let (mut id, mut interval, mut stats) = (None, Duration::from_secs(5), false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("interval") => interval = duration(&parser.value()?.string()?)?,
+            Arg::Long("stats") => stats = true,
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("events"))),
+            Arg::Value(value) if id.is_none() => id = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Events(Events { id: id.ok_or(Error::NoId("events"))?, interval, stats }))
+}
+
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1000 * 3600);
+
+/// As runc takes them: numbers with units, one after the other (`1m30s`, `500ms`).
+fn duration(value: &str) -> Result<Duration, Error> {
+    let refuse = || Error::Value {
+        flag: "--interval",
+        value: value.to_owned(),
+        hint: "give a time from 1ms to 1000h with its unit, such as 5s, 1m30s or 500ms",
+    };
+    let mut rest = value;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(refuse)?;
+        let number: f64 = rest[..digits].parse().map_err(|_not_one| refuse())?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let seconds = match &rest[..end] {
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(refuse()),
+        };
+        rest = &rest[end..];
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_too_long| refuse())?;
+        total = total.checked_add(part).ok_or_else(refuse)?;
+    }
+    Some(total).filter(|total| (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(total)).ok_or_else(refuse)
 }
 
 fn spec(parser: &mut Parser) -> Result<Command, Error> {

@@ -6,6 +6,7 @@ use crate::config::Bundle;
 use crate::container::create as make;
 use crate::container::plans::{Begin, Request};
 use crate::process::Listen;
+use crate::readiness::Manager;
 use crate::sys;
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ pub(super) fn request(global: &Global, options: &Make, begin: Begin) -> anyhow::
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
         listen,
+        notify: Manager::ours()?.is_some(),
         cgroups: global.cgroups,
         begin,
     })

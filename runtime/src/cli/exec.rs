@@ -32,7 +32,7 @@ pub(super) fn exec(global: &Global, options: Exec) -> anyhow::Result<ExitCode> {
     };
     let pid = waiting.go().map_err(with_exit_code)?;
     let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
-    let code = foreground::wait(pid, &signals, proxy)?;
+    let code = foreground::wait(pid, &signals, proxy, None)?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 

@@ -23,19 +23,23 @@ pub(super) fn run(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
     };
     let mut made = make::create(&state_root(global)?, &request).map_err(with_exit_code)?;
     // Before the program runs, so that it finds its terminal as large as ours.
-    let proxy = match made.master.take().map(foreground::Proxy::start).transpose() {
-        Ok(proxy) => proxy,
+    let proxy = made.master.take().map(foreground::Proxy::start).transpose().map_err(anyhow::Error::from);
+    let (proxy, relay) = match proxy.and_then(|proxy| Ok((proxy, start::relay(&made.entry)?))) {
+        Ok(both) => both,
         Err(error) => {
             made.abandon();
-            return Err(error.into());
+            return Err(error);
         }
     };
     let made = made.go()?;
     start::first(&made.entry, &made.record, made.channel()).map_err(started_with_exit_code)?;
     let pid = made.pid;
     let (entry, record) = made.unlock();
-    let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
-    let code = foreground::wait(pid, &signals, proxy)?;
+    let Some(signals) = signals else {
+        start::until_ready(&record, relay)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let code = foreground::wait(pid, &signals, proxy, relay)?;
     tell_of_memory(&record);
     if !options.keep {
         delete::after_end(&entry, &record).with_context(|| format!("cleaning up after container `{}`", record.id))?;

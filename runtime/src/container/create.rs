@@ -1,11 +1,12 @@
 //! Making a container: the parent's side of the conversation with `init`. What was made is unmade when it fails.
 
 use super::kill::{is_child, reap};
+use super::notifier::{self, Notifier};
 use super::plans::{Begin, Driver, Plans, Request, decide};
 use super::start::listen;
 use super::{maps, pid_file, plans, undo, view};
 use crate::cgroup::{self, Cgroup};
-use crate::config;
+use crate::config::{self, Loaded};
 use crate::foreground;
 use crate::namespaces::Kind;
 use crate::state::{self, Entry, Lock, Phase, Record, Store};
@@ -13,7 +14,7 @@ use crate::sync::{self, Channel, Message};
 use crate::sys::clone::{self as sys_clone, Side};
 use crate::sys::self_exe::Shield;
 use crate::systemd::{self, Manager, Scope};
-use crate::{hooks, init, log, process, rootfs, sys, terminal};
+use crate::{hooks, init, log, process, readiness, rootfs, sys, terminal};
 use rustix::fs::{CWD, Mode, OFlags};
 use skiff_contract::status::Status;
 use std::collections::{BTreeMap, VecDeque};
@@ -54,6 +55,9 @@ pub enum Error {
     /// See [`terminal::Error`].
     #[error(transparent)]
     Terminal(#[from] terminal::Error),
+    /// See [`notifier::Error`].
+    #[error(transparent)]
+    Notifier(#[from] notifier::Error),
     /// See [`sys::self_exe::Error`].
     #[error(transparent)]
     SelfExe(#[from] sys::self_exe::Error),
@@ -180,17 +184,25 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     let shield = sys::self_exe::protect()?;
     log::debug(|| format!("binary kept from the container by {:?}", shield.protection()));
     let loaded = config::load(&request.bundle)?;
+    // For the first process alone: others of the container are not the service.
+    let provided = request.notify.then(|| Loaded {
+        spec: readiness::provided(&loaded.spec, &Entry::notify_path(store_root, &request.id)),
+        warnings: loaded.warnings.clone(),
+    });
     let manager = (request.cgroups == Driver::Systemd).then(Manager::connect).transpose()?;
-    let (plans, warnings) = decide(request, &loaded, manager.as_ref())?;
+    let (plans, warnings) = decide(request, provided.as_ref().unwrap_or(&loaded), manager.as_ref())?;
     for warning in warnings {
         log::warn(&warning);
     }
     log::debug(|| format!("bundle `{}`: {:?}", request.bundle.path.display(), plans.namespaces));
     log::debug(|| format!("cgroups: {:?}", plans.cgroup.0.dirs));
+    let store = Store::open_or_make(store_root)?;
+    // The claim below decides; here it is so that an id that is taken is not told as a cgroup that is.
+    store.refuse_taken(&request.id)?;
     // Before anything says that this cgroup is ours: what is in it would be killed with the container.
     cgroup::vacant(&plans.cgroup.0)?;
     let boot_id = state::boot_id().map_err(|source| Error::Step { operation: "read the id of this boot", source })?;
-    let (entry, lock) = Store::open_or_make(store_root)?.claim(&request.id)?;
+    let (entry, lock) = store.claim(&request.id)?;
     let mut record = first_record(request, &loaded.spec, &plans, boot_id);
     match make(&entry, &lock, &mut record, (request, &plans), (shield, manager)) {
         Ok((ours, pid, master)) => {
@@ -238,6 +250,7 @@ fn interior(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans) ->
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().clone()),
         keyring: !request.no_new_keyring,
         seccomp: plans.process.seccomp.is_some(),
+        listener: plans.listener.clone(),
     }
 }
 
@@ -266,6 +279,9 @@ fn make(
     entry.save(record).map_err(Error::from)?;
     if let Some(filter) = &plans.process.seccomp {
         entry.keep_filter(&filter.to_bytes()).map_err(Error::from)?;
+    }
+    if request.notify {
+        entry.make_notify().map_err(Error::from)?;
     }
     let (mut kit, ours) = equip(entry, record, (request, plans), (shield, manager))?;
     let flags = if plans.namespaces.hop.is_some() { 0 } else { plans.namespaces.clone_flags };
@@ -307,6 +323,7 @@ struct Ours {
     cgroup: Cgroup,
     channel: Channel,
     pidfd_socket: Option<OwnedFd>,
+    notifier: Option<Notifier>,
     /// The connection to systemd, if it makes the cgroup.
     manager: Option<Manager>,
     /// Kept until the container is let go: closing the mount behind it waits for the kernel.
@@ -335,6 +352,7 @@ fn equip<'a>(
         terminal::Console::None | terminal::Console::Proxy => None,
     };
     let pidfd_socket = request.pidfd_socket.as_deref().map(terminal::connect).transpose()?;
+    let notifier = plans.listener.as_ref().map(Notifier::connect).transpose()?;
     let listener = if plans.begin == Begin::OnKnock {
         Some(listen(entry).map_err(|source| Error::Step { operation: "make the socket for `start`", source })?)
     } else {
@@ -364,7 +382,7 @@ fn equip<'a>(
         document: record.document(Status::Creating),
         bundle: &request.bundle,
     };
-    Ok((kit, Ours { cgroup, channel, pidfd_socket, manager, shield }))
+    Ok((kit, Ours { cgroup, channel, pidfd_socket, notifier, manager, shield }))
 }
 
 /// A user who is not root has usually no part of the cgroup tree to call their own. Without limits to enforce that is no
@@ -458,10 +476,12 @@ impl Maker<'_> {
         loop {
             let received = match if unknown { None } else { early.pop_front() } {
                 Some(received) => received,
-                None => self.ours.channel.recv().map_err(Error::Talk)?,
+                None => self.hear()?,
             };
             match received {
-                (Message::AtHooks | Message::Master | Message::Ready, _) if unknown => early.push_back(received),
+                (Message::AtHooks | Message::Master | Message::Listener(_) | Message::Ready, _) if unknown => {
+                    early.push_back(received)
+                }
                 (Message::Ready, _) => return Ok(()),
                 (Message::Map, _) => {
                     maps::write(self.child, &self.plans.namespaces)?;
@@ -479,10 +499,23 @@ impl Maker<'_> {
                     self.proceed()?;
                 }
                 (Message::Master, master) => self.master = master,
+                (Message::Listener(number), _) => {
+                    if let Some(notifier) = &mut self.ours.notifier {
+                        notifier.take(self.child, number, &self.ours.channel)?;
+                    }
+                    self.proceed()?;
+                }
                 (Message::Failed { exit_code, text }, _) => return Err(Error::Init { text, exit_code }),
                 (Message::Proceed(_) | Message::Go, _) => return Err(Error::Talk(sync::Error::Garbled(1))),
             }
         }
+    }
+
+    fn hear(&self) -> Result<(Message, Option<OwnedFd>), Error> {
+        if let Some(notifier) = &self.ours.notifier {
+            notifier.attend(&self.ours.channel)?;
+        }
+        self.ours.channel.recv().map_err(Error::Talk)
     }
 
     fn run_hooks(&mut self) -> Result<(), Error> {
@@ -517,6 +550,9 @@ impl Maker<'_> {
         self.record.init = Some(self.identify()?);
         self.record.phase = Phase::Made;
         self.entry.save(self.record)?;
+        if let Some(notifier) = self.ours.notifier.take() {
+            notifier.hand_over(self.child, &self.record.document(Status::Creating))?;
+        }
         if let Some(path) = &self.request.pid_file {
             pid_file::write(path, self.child)?;
         }

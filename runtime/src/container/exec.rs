@@ -6,6 +6,7 @@ mod command;
 pub use command::{Command, UnknownCapability};
 
 use super::kill::{Handle, handle, is_child, reap};
+use super::notifier::{self, Notifier};
 use super::observe::{Seen, look};
 use super::pid_file;
 use super::start::{Executed, exec_outcome};
@@ -73,6 +74,9 @@ pub enum Error {
     /// See [`terminal::Error`].
     #[error(transparent)]
     Terminal(#[from] terminal::Error),
+    /// See [`notifier::Error`].
+    #[error(transparent)]
+    Notifier(#[from] notifier::Error),
     /// See [`cgroup::Error`].
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
@@ -148,6 +152,8 @@ pub struct Waiting<'a> {
     channel: Channel,
     request: &'a Request,
     record: Record,
+    status: Status,
+    notifier: Option<Notifier>,
     /// The process that enters the container, until it has ended.
     entrant: Option<i32>,
     /// The process itself, a child of ours.
@@ -191,6 +197,7 @@ pub fn prepare<'a>(entry: &Entry, request: &'a Request) -> Result<Waiting<'a>, E
         terminal::Console::None | terminal::Console::Proxy => None,
     };
     let pidfd_socket = request.pidfd_socket.as_deref().map(terminal::connect).transpose()?;
+    let notifier = interior.listener.as_ref().map(Notifier::connect).transpose()?;
     let cgroup = open_cgroup(&record.cgroup)?;
     let gone = || Error::NotRunning { id: record.id.clone(), status: Status::Stopped };
     let pidfd = match handle(init).map_err(step("open the container's first process"))? {
@@ -220,7 +227,7 @@ pub fn prepare<'a>(entry: &Entry, request: &'a Request) -> Result<Waiting<'a>, E
         Side::Child { in_cgroup } => {
             kit.wait_first |= must_be_moved(in_cgroup);
             // Or the end of our parent could not be seen.
-            drop((channel, pidfd_socket, shield));
+            drop((channel, pidfd_socket, notifier, shield));
             setns::run(kit)
         }
         Side::Parent { pid, in_cgroup } => (pid, in_cgroup),
@@ -237,6 +244,8 @@ pub fn prepare<'a>(entry: &Entry, request: &'a Request) -> Result<Waiting<'a>, E
         master: None,
         _shield: shield,
         record: record.clone(),
+        status,
+        notifier,
     };
     match waiting.accompany(&plans, &cgroup, (in_cgroup, wait_first), pidfd_socket) {
         Ok(()) => Ok(waiting),
@@ -306,6 +315,9 @@ impl Waiting<'_> {
         if let (Some(attributes), Some(pid)) = (&plans.scheduler, Pid::from_raw(pid)) {
             process::scheduling::apply(attributes, Some(pid))?;
         }
+        if let Some(notifier) = self.notifier.take() {
+            notifier.hand_over(pid, &self.record.document(self.status))?;
+        }
         if let Some(path) = &self.request.pid_file {
             pid_file::write(path, pid)?;
             self.published = true;
@@ -325,11 +337,21 @@ impl Waiting<'_> {
             if let (true, Some(pid)) = (ready, self.process) {
                 return Ok(pid);
             }
+            if let Some(notifier) = &self.notifier {
+                notifier.attend(&self.channel)?;
+            }
             match self.channel.recv().map_err(Error::Talk)? {
                 // The entrant hands it over before there is a process.
                 (Message::Master, master) if proxied && self.master.is_none() => self.master = master,
-                (Message::Pid(pid), _) => self.made(pid),
+                (Message::Pid(pid), _) => self.made(pid)?,
                 (Message::Ready, _) => ready = true,
+                (Message::Listener(number), _) => {
+                    let entrant = self.entrant.unwrap_or_default();
+                    if let Some(notifier) = &mut self.notifier {
+                        notifier.take(entrant, number, &self.channel)?;
+                    }
+                    self.channel.send(&Message::Proceed(entrant)).map_err(Error::Talk)?;
+                }
                 (Message::Failed { exit_code, text }, _) => {
                     self.learn_the_rest();
                     return Err(Error::Refused { text, exit_code });
@@ -340,20 +362,25 @@ impl Waiting<'_> {
     }
 
     /// A number that cannot be the process's is passed over: its real one is still to come, or known.
-    fn made(&mut self, pid: i32) {
+    fn made(&mut self, pid: i32) -> Result<(), Error> {
         if self.process.is_some() || self.entrant == Some(pid) || !is_child(pid) {
-            return;
+            return Ok(());
         }
         self.process = Some(pid);
-        // Having said this, it ends.
+        // Having said this, it ends, for which it may need our help: exit(2) is a call, too.
+        if let (Some(notifier), Some(entrant)) = (&self.notifier, self.entrant) {
+            notifier.attend(&foreground::pidfd::open(entrant)?)?;
+        }
         self.entrant.take().into_iter().for_each(reap);
+        Ok(())
     }
 
     /// Either of the two has failed. If it was the process, the entrant still says its number, or it could not be reaped.
     fn learn_the_rest(&mut self) {
         while self.process.is_none() {
             match self.channel.recv() {
-                Ok((Message::Pid(pid), _)) => self.made(pid),
+                // What failed first is what is told.
+                Ok((Message::Pid(pid), _)) => drop(self.made(pid)),
                 Ok(_) => {}
                 Err(_nobody_is_left) => return,
             }

@@ -30,6 +30,8 @@ pub struct Request {
     pub preserve_fds: u32,
     /// Descriptors of socket activation in our own environment (sd_listen_fds(3)).
     pub listen: Option<process::Listen>,
+    /// Somebody wants to hear when the program is ready (`NOTIFY_SOCKET` in our own environment, sd_notify(3)).
+    pub notify: bool,
     /// Who makes the cgroup.
     pub cgroups: Driver,
     /// Who starts the program.
@@ -73,6 +75,8 @@ pub struct Plans {
     pub rootfs: rootfs::Plan,
     /// User, capabilities, limits, program.
     pub process: process::Plan,
+    /// Who decides about system calls that the filter leaves open.
+    pub listener: Option<seccomp::Listener>,
     /// `hostname`
     pub hostname: Option<String>,
     /// `domainname`
@@ -161,6 +165,9 @@ pub fn decide(request: &Request, loaded: &Loaded, manager: Option<&Manager>) -> 
     hooks::validate(&all_hooks)?;
     let hooks_of = |kind: hooks::Kind| kind.of(&all_hooks).to_vec();
     let (process, mut warnings) = plan_process(request, spec, &namespaces)?;
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let listener =
+        profile.zip(process.seccomp.as_ref()).and_then(|(profile, filter)| seccomp::listener(profile, filter));
     warnings.splice(0..0, loaded.warnings.iter().cloned());
     let runtime_hooks = [hooks::Kind::Prestart, hooks::Kind::CreateRuntime];
     let (cgroup, scope) = match manager {
@@ -176,6 +183,7 @@ pub fn decide(request: &Request, loaded: &Loaded, manager: Option<&Manager>) -> 
         scope,
         rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces)?)?,
         process,
+        listener,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
         console: plan_console(request, spec)?,

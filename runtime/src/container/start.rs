@@ -1,10 +1,13 @@
 //! Starting a created container: a knock on the socket on which its first process waits, and what comes of it.
 
 use super::delete::{self, destroy};
+use super::kill::{Handle, handle};
 use super::observe::look;
+use crate::readiness::{self, Manager, Relay};
 use crate::state::{self, Entry, Record, START_SOCKET};
 use crate::sync::{self, Channel, Message};
 use crate::{hooks, log};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use skiff_contract::status::Status;
 use std::io;
@@ -24,6 +27,9 @@ pub enum Error {
         /// What it is doing.
         status: Status,
     },
+    /// See [`readiness::Error`].
+    #[error(transparent)]
+    Readiness(#[from] readiness::Error),
     /// Its first process does not answer.
     #[error("the first process of container `{id}` cannot be reached")]
     Knock {
@@ -63,24 +69,69 @@ pub enum Error {
     },
 }
 
-/// Starts the program of a created container.
+/// Starts the program of a created container, and waits until it is ready where somebody wants to hear of that.
 ///
 /// # Errors
 /// See [`Error`].
 pub fn start(entry: &Entry) -> Result<(), Error> {
+    let (record, relay) = begin(entry)?;
+    until_ready(&record, relay)
+}
+
+/// What needs the container for this command alone.
+fn begin(entry: &Entry) -> Result<(Record, Option<Relay>), Error> {
     let _lock = entry.lock()?;
     let seen = look(entry)?;
     let id = || seen.record.id.clone();
     if seen.status != Status::Created {
         return Err(Error::NotCreated { id: id(), status: seen.status });
     }
+    let relay = relay(entry)?;
     let channel = knock(entry).map_err(|source| Error::Knock { id: id(), source })?;
     // From here on the container is not `created` any more. Should we be killed before `Go`, its first process sees
     // the connection end and exits: it is then stopped, never half started.
     entry.unlink(START_SOCKET)?;
     channel.send(&Message::Go).map_err(|source| Error::Talk { id: id(), source })?;
     log::debug(|| format!("container `{}`: told to start", seen.record.id));
-    first(entry, &seen.record, &channel)
+    first(entry, &seen.record, &channel)?;
+    Ok((seen.record, relay))
+}
+
+/// Listens to what the program will say of its readiness, if the container was made with a socket for that and a service
+/// manager wants to hear it.
+///
+/// # Errors
+/// [`Error::Readiness`].
+pub fn relay(entry: &Entry) -> Result<Option<Relay>, Error> {
+    let (Some(manager), Some(folder)) = (Manager::ours()?, entry.notify()?) else { return Ok(None) };
+    Ok(Some(Relay::listen(&folder, entry.id().as_str(), manager)?))
+}
+
+/// Waits until the program is ready or has ended, as `runc start` does; the service manager hears which process is the main
+/// one.
+///
+/// # Errors
+/// [`Error::Readiness`].
+pub fn until_ready(record: &Record, relay: Option<Relay>) -> Result<(), Error> {
+    let (Some(relay), Some(init)) = (relay, &record.init) else { return Ok(()) };
+    let process = handle(init).map_err(readiness::Error::Hear)?;
+    let mut set = vec![PollFd::new(&relay, PollFlags::IN)];
+    let mut moment = None;
+    match &process {
+        Handle::Pidfd(pidfd) => set.push(PollFd::new(pidfd, PollFlags::IN)),
+        Handle::Number | Handle::Gone => moment = Some(Timespec { tv_sec: 0, tv_nsec: 50_000_000 }),
+    }
+    loop {
+        // Before its last words are read, so that they are.
+        let lives = init.is_alive();
+        if relay.carry(Some(init.pid))? || !lives {
+            return Ok(());
+        }
+        match poll(&mut set, moment.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(readiness::Error::Hear(errno.into()).into()),
+        }
+    }
 }
 
 /// What follows the word to begin, for `start` and for `run`.

@@ -3,13 +3,15 @@
 use super::Error;
 use crate::container::plans::Plans;
 use crate::namespaces::{Kind, Plan};
-use crate::sync::Channel;
+use crate::process;
+use crate::seccomp::Filter;
+use crate::sync::{Channel, Message};
 use crate::sys;
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::net::SocketFlags;
 use rustix::process::Signal;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 pub(super) fn failed(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     let operation = operation.into();
@@ -133,6 +135,22 @@ pub(super) fn accept(listener: &OwnedFd) -> Result<Channel, Error> {
             Err(errno) => return Err(failed("wait for `start`")(errno.into())),
         }
     }
+}
+
+/// Loads the filter, if there is one ([`process::confine`]). The parent gets the descriptor of one that leaves calls to somebody.
+pub(super) fn confine(plan: &process::Plan, channel: &Channel) -> Result<(), Error> {
+    if !plan.seccomp.as_ref().is_some_and(Filter::listens) {
+        return Ok(process::confine(plan).map(drop)?);
+    }
+    let lowest_free = rustix::io::fcntl_dupfd_cloexec(channel, 0)
+        .map_err(|errno| failed("find a free descriptor for the system call filter")(errno.into()))?;
+    let number = lowest_free.as_raw_fd();
+    drop(lowest_free);
+    channel.send(&Message::Listener(number))?;
+    let listener = process::confine(plan)?;
+    super::expect_proceed(channel)?;
+    drop(listener);
+    Ok(())
 }
 
 pub(super) fn exit(code: i32) -> ! {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::error::words;
 use super::{Error, descriptors};
 use crate::seccomp::{self, Filter};
+use crate::sys::exec::Execution;
 use crate::sys::prctl;
 
 const NOT_FOUND: u8 = 127;
@@ -80,15 +81,13 @@ pub fn find(name: &CStr, path: Option<&str>) -> Result<CString, Error> {
 /// Becomes the program: signals as a program expects them, then `execve(2)`. Returns only to say why not.
 #[must_use]
 pub fn exec(file: &CStr, args: &[CString], environment: &[CString], filter: Option<&Filter>) -> Error {
+    let execution = Execution::new(file, args, environment);
     prctl::reset_signals();
     // Behind everything that a filter might not allow us.
     if let Some(Err(error)) = filter.map(seccomp::load) {
         return error.into();
     }
-    let errno = match nix::unistd::execve(file, args, environment) {
-        Err(errno) => Errno::from_raw_os_error(errno as i32),
-        Ok(never) => match never {},
-    };
+    let errno = Errno::from_io_error(&execution.begin()).unwrap_or(Errno::IO);
     Error::Exec { path: file.to_owned(), words: words(errno), code: code_of(errno) }
 }
 

@@ -14,6 +14,7 @@ pub(super) const KILL_THREAD: u32 = 0;
 const KILL_PROCESS: u32 = 0x8000_0000;
 const TRAP: u32 = 0x0003_0000;
 const ERRNO: u32 = 0x0005_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
 const TRACE: u32 = 0x7ff0_0000;
 const LOG: u32 = 0x7ffc_0000;
 const ALLOW: u32 = 0x7fff_0000;
@@ -79,13 +80,14 @@ pub(super) struct Condition {
     pub(super) value: u64,
 }
 
-/// The actions that can be enforced.
-pub const ACTIONS: [&str; 8] = [
+/// The actions.
+pub const ACTIONS: [&str; 9] = [
     "SCMP_ACT_KILL",
     "SCMP_ACT_KILL_PROCESS",
     "SCMP_ACT_KILL_THREAD",
     "SCMP_ACT_TRAP",
     "SCMP_ACT_ERRNO",
+    "SCMP_ACT_NOTIFY",
     "SCMP_ACT_TRACE",
     "SCMP_ACT_LOG",
     "SCMP_ACT_ALLOW",
@@ -95,24 +97,31 @@ pub const ACTIONS: [&str; 8] = [
 pub const OPERATORS: [&str; 7] =
     ["SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"];
 
-/// The flags, as seccomp(2) takes them; 0 for those that are about what is not there: other threads, a listener.
+/// The flags, as seccomp(2) takes them; 0 for the one that is about what is not there: other threads.
 pub const FLAGS: [(&str, u32); 4] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
     ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
     ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", FLAG_SPEC_ALLOW),
-    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 0),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", FLAG_WAIT_KILLABLE),
 ];
 const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: the filter comes with a descriptor through which calls are decided.
+pub(super) const FLAG_NEW_LISTENER: u32 = 1 << 3;
+/// Since Linux 5.19, and refused where there is no listener.
+pub(super) const FLAG_WAIT_KILLABLE: u32 = 1 << 5;
 
 /// Reads a profile for those of `possible` that it lists; the first of them is the machine's own and always among them.
 ///
 /// # Errors
 /// The member that cannot be enforced.
 pub(super) fn read(seccomp: &LinuxSeccomp, possible: &[Arch]) -> Result<Profile, Error> {
-    let listens = seccomp.listener_path().as_ref().is_some_and(|path| !path.as_os_str().is_empty());
-    if listens || seccomp.listener_metadata().as_ref().is_some_and(|data| !data.is_empty()) {
-        let property = "linux.seccomp.listenerPath".to_owned();
-        return Err(Error::Unsupported { property, reason: "skiff hands filters over to nobody yet; remove it" });
+    let has_listener = seccomp.listener_path().as_ref().is_some_and(|path| !path.as_os_str().is_empty());
+    if !has_listener && seccomp.listener_metadata().as_ref().is_some_and(|data| !data.is_empty()) {
+        let property = "linux.seccomp.listenerMetadata".to_owned();
+        return Err(Error::Invalid {
+            property,
+            problem: "is for whoever listens at `linux.seccomp.listenerPath`".into(),
+        });
     }
     let default = answer(
         seccomp.default_action(),
@@ -123,9 +132,15 @@ pub(super) fn read(seccomp: &LinuxSeccomp, possible: &[Arch]) -> Result<Profile,
     let names = Names::new();
     let read = |(at, entry)| entry_of(&names, at, entry, default);
     let entries = entries.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+    let asks = default == NOTIFY || entries.iter().any(|entry| entry.answer == NOTIFY);
+    if asks && !has_listener {
+        let property = "linux.seccomp.listenerPath".to_owned();
+        let problem = "is missing: somebody has to decide about calls with SCMP_ACT_NOTIFY".to_owned();
+        return Err(Error::Invalid { property, problem });
+    }
     let listed = listed(seccomp, possible);
     let sections = listed.into_iter().map(|arch| section(arch, &entries, default)).collect();
-    Ok(Profile { default, flags: flags(seccomp.flags().as_deref()), sections })
+    Ok(Profile { default, flags: flags(seccomp.flags().as_deref(), asks), sections })
 }
 
 fn listed(seccomp: &LinuxSeccomp, possible: &[Arch]) -> Vec<Arch> {
@@ -270,14 +285,11 @@ fn answer(action: Action, number: Option<u32>, members: [&str; 2]) -> Result<u32
                 data => Err(invalid(format!("is {data}; a tracer gets no number above {HIGHEST_DATA}"))),
             };
         }
-        Action::ScmpActNotify => {
-            let reason = "skiff hands filters over to nobody yet; use another action";
-            return Err(Error::Unsupported { property: format!("{} SCMP_ACT_NOTIFY", members[0]), reason });
-        }
         Action::ScmpActKill | Action::ScmpActKillThread => KILL_THREAD,
         Action::ScmpActKillProcess => KILL_PROCESS,
         Action::ScmpActTrap => TRAP,
         Action::ScmpActLog => LOG,
+        Action::ScmpActNotify => NOTIFY,
         Action::ScmpActAllow => ALLOW,
     };
     match number {
@@ -288,10 +300,11 @@ fn answer(action: Action, number: Option<u32>, members: [&str; 2]) -> Result<u32
 
 /// Flags in the kernel's form. Without the list, the mitigation of speculative stores stays what it is without a filter, as
 /// with runc; an empty list is no flags.
-fn flags(flags: Option<&[Flag]>) -> u32 {
+fn flags(flags: Option<&[Flag]>, asks: bool) -> u32 {
     let bit = |flag: &Flag| {
         let name = flag.to_string();
         FLAGS.iter().find(|(known, _)| *known == name).map_or(0, |(_, bit)| *bit)
     };
-    flags.map_or(FLAG_SPEC_ALLOW, |flags| flags.iter().map(bit).fold(0, |all, bit| all | bit))
+    let wanted = flags.map_or(FLAG_SPEC_ALLOW, |flags| flags.iter().map(bit).fold(0, |all, bit| all | bit));
+    if asks { wanted | FLAG_NEW_LISTENER } else { wanted & !FLAG_WAIT_KILLABLE }
 }

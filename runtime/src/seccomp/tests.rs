@@ -144,17 +144,17 @@ fn conditions() {
 fn what_cannot_be_enforced_is_named() {
     let one = |entry: Value| json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [entry]});
     let cases = [
-        (json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "`linux.seccomp.defaultAction SCMP_ACT_NOTIFY`"),
+        (json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "`linux.seccomp.listenerPath` is missing"),
         (
             json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}),
             "`linux.seccomp.defaultErrnoRet` is 4096",
         ),
         (json!({"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1}), "`linux.seccomp.defaultErrnoRet` is of use"),
-        (json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s"}), "`linux.seccomp.listenerPath`"),
         (
-            one(json!({"names": ["read"], "action": "SCMP_ACT_NOTIFY"})),
-            "`linux.seccomp.syscalls[0].action SCMP_ACT_NOTIFY`",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
+            "`linux.seccomp.listenerMetadata` is for whoever listens",
         ),
+        (one(json!({"names": ["read"], "action": "SCMP_ACT_NOTIFY"})), "`linux.seccomp.listenerPath` is missing"),
         (
             one(json!({"names": ["read"], "action": "SCMP_ACT_KILL", "errnoRet": 1})),
             "`linux.seccomp.syscalls[0].errnoRet`",
@@ -199,6 +199,17 @@ fn flags_are_the_kernels() {
         |flags: Value| compile(&json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags}), arch::OURS).unwrap().flags;
     assert_eq!(flags(Value::Null), 4);
     assert_eq!(flags(json!([])), 0);
+    // It is about listeners, and there is none.
+    assert_eq!(flags(json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])), 0);
+    let asking = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+        "listenerPath": "/l",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}],
+    });
+    let filter = compile(&asking, arch::OURS).unwrap();
+    assert!(filter.listens());
+    assert_eq!(filter.flags, 1 << 3 | 1 << 5);
     assert_eq!(flags(json!(["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"])), 2);
 }
 

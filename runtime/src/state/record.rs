@@ -3,6 +3,7 @@
 use super::Identity;
 use crate::cgroup::Location;
 use crate::namespaces::Kind;
+use crate::seccomp::Listener;
 use crate::systemd::Unit;
 use oci_spec::runtime::{Hook, LinuxPersonality, Process};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct Interior {
     /// Whether a system call filter is kept beside this record.
     #[serde(default)]
     pub seccomp: bool,
+    /// Who decides about calls that the filter leaves open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Listener>,
 }
 
 /// One container, as written to `state.json`.

@@ -16,6 +16,8 @@ const RECORD: &str = "state.json";
 const RECORD_NEW: &str = "state.json.new";
 /// The compiled `linux.seccomp`.
 const FILTER: &str = "seccomp";
+/// The folder of the socket through which the program says that it is ready.
+const NOTIFY: &str = "notify";
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// The folder of all containers.
@@ -86,6 +88,17 @@ impl Store {
         let entry = self.entry(id)?;
         let lock = entry.lock()?;
         Ok((entry, lock))
+    }
+
+    /// Whether an id can be claimed, as far as can be seen now.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when the id is taken.
+    pub fn refuse_taken(&self, id: &ContainerId) -> Result<(), Error> {
+        match rustix::fs::statat(&self.dir, id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Err(Error::Exists(id.to_string())),
+            Err(_not_there_or_the_claim_says_why) => Ok(()),
+        }
     }
 
     /// The folder of a container that exists, finished or not.
@@ -210,6 +223,45 @@ impl Entry {
         Ok(filter)
     }
 
+    /// Where [`Self::make_notify`] makes it.
+    #[must_use]
+    pub fn notify_path(store: &Path, id: &ContainerId) -> PathBuf {
+        store.join(id.as_str()).join(NOTIFY)
+    }
+
+    /// Makes the folder of the socket through which the program says that it is ready. All users of the container may look
+    /// into it.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn make_notify(&self) -> Result<(), Error> {
+        let failed = |errno: Errno| self.fail_file(NOTIFY, "make", errno.into());
+        rustix::fs::mkdirat(&self.dir, NOTIFY, Mode::RWXU).map_err(failed)?;
+        rustix::fs::chmodat(&self.dir, NOTIFY, Mode::from(0o755), AtFlags::empty()).map_err(failed)
+    }
+
+    /// Opens that folder, if the container has one.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn notify(&self) -> Result<Option<OwnedFd>, Error> {
+        match rustix::fs::openat(&self.dir, NOTIFY, FOLDER, Mode::empty()) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.fail_file(NOTIFY, "open", errno.into())),
+        }
+    }
+
+    fn remove_notify(&self) -> Result<(), Error> {
+        let Some(folder) = self.notify()? else { return Ok(()) };
+        let gone = |removed: rustix::io::Result<()>| match removed {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.fail_file(NOTIFY, "remove", errno.into())),
+        };
+        gone(rustix::fs::unlinkat(&folder, crate::readiness::SOCKET, AtFlags::empty()))?;
+        gone(rustix::fs::unlinkat(&self.dir, NOTIFY, AtFlags::REMOVEDIR))
+    }
+
     /// Whether the container waits for `start`.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
@@ -233,6 +285,7 @@ impl Entry {
     /// # Errors
     /// [`Error::File`].
     pub fn remove(&self) -> Result<(), Error> {
+        self.remove_notify()?;
         for name in [START_SOCKET, FILTER, RECORD_NEW, RECORD] {
             self.unlink(name)?;
         }

@@ -2,8 +2,10 @@
 
 use crate::seccomp::Instruction;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
+const NEW_LISTENER: u32 = 1 << 3;
 
 /// `struct sock_fprog` of linux/filter.h.
 #[repr(C)]
@@ -12,11 +14,12 @@ struct Program {
     instructions: *const Instruction,
 }
 
-/// Installs a filter; it can never be taken away.
+/// Installs a filter; it can never be taken away. With `SECCOMP_FILTER_FLAG_NEW_LISTENER` among the flags it comes with a
+/// descriptor (close-on-exec) of the lowest number that is free.
 ///
 /// # Errors
 /// `EACCES` without `no_new_privs` and `CAP_SYS_ADMIN`; `EINVAL` for a program or a flag that this kernel does not take.
-pub fn set_filter(flags: u32, instructions: &[Instruction]) -> io::Result<()> {
+pub fn set_filter(flags: u32, instructions: &[Instruction]) -> io::Result<Option<OwnedFd>> {
     let length = u16::try_from(instructions.len()).map_err(|_too_many| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = Program { length, instructions: instructions.as_ptr() };
     // SAFETY: the kernel reads `program` and the `length` instructions that it points to, which are laid out as struct
@@ -24,7 +27,34 @@ pub fn set_filter(flags: u32, instructions: &[Instruction]) -> io::Result<()> {
     let done = unsafe {
         libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, libc::c_ulong::from(flags), &raw const program)
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    match i32::try_from(done).unwrap_or(-1) {
+        number if number < 0 => Err(io::Error::last_os_error()),
+        // SAFETY: with this flag, and only with it, the kernel returns a new descriptor, which nobody else knows yet.
+        number if flags & NEW_LISTENER != 0 => Ok(Some(unsafe { OwnedFd::from_raw_fd(number) })),
+        _ => Ok(None),
+    }
+}
+
+/// Lets the call that waits at a listener be made as if there were no filter (`SECCOMP_USER_NOTIF_FLAG_CONTINUE`, Linux 5.5).
+/// To be called when poll(2) says that one waits; that it has gone meanwhile, with its process, is no error.
+///
+/// # Errors
+/// The kernel's; `EINVAL` before Linux 5.5.
+pub fn let_pass(listener: BorrowedFd<'_>) -> io::Result<()> {
+    let gone = |error: io::Error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(()) } else { Err(error) };
+    // SAFETY: all zeros is a value of this struct of integers, and the one that the kernel asks for.
+    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, and the kernel writes one struct seccomp_notif to the address passed.
+    if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV as _, &raw mut call) } != 0 {
+        return gone(io::Error::last_os_error());
+    }
+    let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+    let answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags };
+    // SAFETY: as above; the kernel reads one struct seccomp_notif_resp.
+    match unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND as _, &raw const answer) } {
+        0 => Ok(()),
+        _ => gone(io::Error::last_os_error()),
+    }
 }
 
 /// Whether the kernel knows a flag: it looks at flags before it looks for a program, and there is none.

@@ -19,16 +19,34 @@ const LONGEST_NAME: usize = 4096;
 /// # Errors
 /// [`Error::Send`] when the other side is gone.
 pub fn send(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
+    let failed = |errno: Errno| Error::Send { what: format!("`{name}`"), source: errno.into() };
+    send_some(socket, descriptor, name.as_bytes()).map(drop).map_err(failed)
+}
+
+/// Sends `descriptor` at the beginning of a longer text. `what` is for the error.
+///
+/// # Errors
+/// [`Error::Send`] when the other side is gone.
+pub fn send_text(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>, text: &[u8], what: &str) -> Result<(), Error> {
+    let failed = |errno: Errno| Error::Send { what: what.to_owned(), source: errno.into() };
+    // A stream may take a part.
+    let mut sent = send_some(socket, descriptor, text).map_err(failed)?;
+    while sent < text.len() {
+        sent += rustix::io::retry_on_intr(|| rustix::net::send(socket, &text[sent..], SendFlags::NOSIGNAL))
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn send_some(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
     let descriptors = [descriptor];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
     debug_assert!(fits, "the buffer was made for one descriptor");
-    let bytes = [IoSlice::new(name.as_bytes())];
+    let bytes = [IoSlice::new(bytes)];
     // A receiver that hung up is an error of this call, not a deadly SIGPIPE.
     rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL))
-        .map(drop)
-        .map_err(|errno| Error::Send { what: format!("`{name}`"), source: errno.into() })
 }
 
 /// Waits for one descriptor and its name. The descriptor is closed on exec.

@@ -7,11 +7,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use skiff_integration_tests::agent::{Answer, answer};
 
 /// The end of each path that is not there.
 const HIDDEN: &[u8] = b"cgroup.kill\0";
@@ -82,28 +82,10 @@ fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
 
 /// Until nobody is behind the filter any more.
 fn watch(listener: &OwnedFd) {
-    loop {
-        let mut waits = [PollFd::new(listener, PollFlags::IN)];
-        if poll(&mut waits, None).is_err() || !waits[0].revents().contains(PollFlags::IN) {
-            return;
-        }
-        // SAFETY: the structure is plain numbers, and the kernel wants it zeroed.
-        let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-        // SAFETY: the ioctl writes one such structure.
-        if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut asked) } != 0 {
-            // The asking process died meanwhile.
-            continue;
-        }
-        let hidden = path_ends_hidden(asked.pid, asked.data.args[1]);
-        let mut answer = libc::seccomp_notif_resp { id: asked.id, val: 0, error: 0, flags: 0 };
-        if hidden {
-            answer.error = -libc::ENOENT;
-        } else {
-            answer.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
-        }
-        // SAFETY: the ioctl reads one such structure. An answer to somebody who died is refused, which is fine.
-        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
-    }
+    answer(listener, |asked| match path_ends_hidden(asked.pid, asked.data.args[1]) {
+        true => Answer::Instead(libc::ENOENT),
+        false => Answer::Pass,
+    });
 }
 
 /// Whether the text at `address` of process `pid` ends as the hidden paths do.

@@ -1,6 +1,6 @@
 //! The words of `skiff exec`: its own flags come before the container's id, everything after it is the command.
 
-use super::{Command, Error, NOT_YET, descriptors, non_empty, usage};
+use super::{Command, Error, descriptors, non_empty, usage};
 use crate::container::exec::{Command as Program, What};
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::{OsStr, OsString};
@@ -29,6 +29,7 @@ pub(in crate::cli) struct Exec {
     pub(in crate::cli) ignore_paused: bool,
 }
 
+const SUB_CGROUP: &str = "this version starts processes in the container's own cgroup only";
 const APPARMOR: &str = "AppArmor is not built in yet; leave it out";
 const SELINUX: &str = "SELinux is not built in yet; leave it out";
 const USER: &str = "give UID or UID:GID as numbers, at most 4294967294";
@@ -68,7 +69,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Error> {
             Arg::Long("no-new-privs") => program.no_new_privileges = Some(truth(parser.optional_value())?),
             Arg::Long("apparmor") => refuse("exec --apparmor", &parser.value()?, APPARMOR)?,
             Arg::Long("process-label") => refuse("exec --process-label", &parser.value()?, SELINUX)?,
-            Arg::Long("cgroup") => refuse("exec --cgroup", &parser.value()?, NOT_YET)?,
+            Arg::Long("cgroup") => refuse("exec --cgroup", &parser.value()?, SUB_CGROUP)?,
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("exec"))),
             Arg::Value(id) => {
                 exec.id = id.string()?;

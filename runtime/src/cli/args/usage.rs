@@ -19,6 +19,7 @@ Commands:
   resume    let the processes of a paused container go on
   update    change the limits of a container that lives
   ps        list the processes of a container
+  events    tell what a container uses, and when it lacked memory, as JSON
   list      list the containers of this state folder
   spec      write an example config.json
   features  print what this runtime can enforce, as JSON
@@ -28,7 +29,8 @@ Global options:
   --log FILE               append log lines to FILE instead of standard error
   --log-format text|json   how log lines are laid out [text]
   --debug                  log each step
-  --cgroup-manager NAME    cgroupfs, systemd, or disabled (no limits, no device rules) [cgroupfs]
+  --cgroup-manager cgroupfs|systemd|disabled
+                           who makes the cgroup; disabled: no limits, no device rules [cgroupfs]
   --systemd-cgroup         the same as --cgroup-manager systemd: a transient scope, by D-Bus
   -h, --help               this text; `skiff COMMAND --help` for a command
   -v, --version            version of skiff and of the OCI runtime specification
@@ -90,7 +92,7 @@ const UPDATE: &str =
 ";
 
 /// The text for `skiff --help`.
-pub(super) fn overview() -> String {
+pub(crate) fn overview() -> String {
     OVERVIEW.to_owned()
 }
 
@@ -100,7 +102,7 @@ pub(crate) fn version() -> String {
 }
 
 /// The text for `skiff VERB --help`.
-pub(super) fn verb(verb: &str) -> String {
+pub(crate) fn verb(verb: &str) -> String {
     let (line, what, options) = match verb {
         "create" => ("create [OPTIONS] ID", "Makes a container; its program waits for `skiff start`.", MAKE.to_owned()),
         "run" => ("run [OPTIONS] ID", "Creates and starts a container.", [MAKE, RUN].concat()),
@@ -132,6 +134,11 @@ pub(super) fn verb(verb: &str) -> String {
             "ps [OPTIONS] ID [PS OPTIONS]",
             "Lists the processes of a container, as ps(1) shows them; -ef without options for it.",
             "  -f, --format table|json  how; json is an array of process ids [table]\n".to_owned(),
+        ),
+        "events" => (
+            "events [OPTIONS] ID",
+            "Tells what a container uses, and each time that the kernel kills at its memory limit, a JSON object a line,\nuntil its program ends.",
+            "  --interval TIME          between figures, such as 500ms, 5s or 1m30s [5s]\n  --stats                  print the figures once, and end\n".to_owned(),
         ),
         "list" => (
             "list [OPTIONS]",

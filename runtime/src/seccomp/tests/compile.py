@@ -11,7 +11,7 @@ OPERATORS = {"NE": seccomp.NE, "LT": seccomp.LT, "LE": seccomp.LE, "EQ": seccomp
 
 def action(word, number):
     plain = {"KILL": seccomp.KILL, "KILL_THREAD": seccomp.KILL, "KILL_PROCESS": seccomp.KILL_PROCESS, "TRAP": seccomp.TRAP,
-             "LOG": seccomp.LOG, "ALLOW": seccomp.ALLOW}
+             "LOG": seccomp.LOG, "NOTIFY": seccomp.NOTIFY, "ALLOW": seccomp.ALLOW}
     word = word.removeprefix("SCMP_ACT_")
     if word in plain:
         return plain[word]

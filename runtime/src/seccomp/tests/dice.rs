@@ -41,7 +41,7 @@ impl Dice {
     }
 }
 
-pub(super) const ACTIONS: [(&str, Option<u32>); 9] = [
+pub(super) const ACTIONS: [(&str, Option<u32>); 10] = [
     ("SCMP_ACT_ALLOW", None),
     ("SCMP_ACT_ERRNO", None),
     ("SCMP_ACT_ERRNO", Some(38)),
@@ -50,6 +50,7 @@ pub(super) const ACTIONS: [(&str, Option<u32>); 9] = [
     ("SCMP_ACT_KILL_PROCESS", None),
     ("SCMP_ACT_TRAP", None),
     ("SCMP_ACT_LOG", None),
+    ("SCMP_ACT_NOTIFY", None),
     ("SCMP_ACT_TRACE", Some(77)),
 ];
 

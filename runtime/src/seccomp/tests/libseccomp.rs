@@ -113,7 +113,7 @@ fn a_profile(dice: &mut Dice, names: &[String]) -> Value {
         }
     }
     let (action, errno) = a_default(dice);
-    json!({"defaultAction": action, "defaultErrnoRet": errno, "syscalls": syscalls})
+    json!({"defaultAction": action, "defaultErrnoRet": errno, "syscalls": syscalls, "listenerPath": "/l"})
 }
 
 fn decode(hex: &str) -> Vec<Instruction> {

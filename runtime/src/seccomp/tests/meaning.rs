@@ -25,7 +25,8 @@ fn a_profile(dice: &mut Dice) -> Value {
     let (action, errno) = dice.of(&ACTIONS);
     let architectures = ["SCMP_ARCH_X86", "SCMP_ARCH_X32"].map(|name| (dice.up_to(2) == 0).then_some(name));
     let architectures: Vec<&str> = architectures.into_iter().flatten().collect();
-    json!({"defaultAction": action, "defaultErrnoRet": errno, "syscalls": syscalls, "architectures": architectures})
+    let (listener, architectures) = ("/l", Value::from(architectures));
+    json!({"defaultAction": action, "defaultErrnoRet": errno, "syscalls": syscalls, "architectures": architectures, "listenerPath": listener})
 }
 
 fn value_of(action: &Value, errno: &Value) -> u32 {
@@ -33,6 +34,7 @@ fn value_of(action: &Value, errno: &Value) -> u32 {
     match action.as_str().unwrap() {
         "SCMP_ACT_ALLOW" => ALLOW,
         "SCMP_ACT_LOG" => 0x7ffc_0000,
+        "SCMP_ACT_NOTIFY" => 0x7fc0_0000,
         "SCMP_ACT_TRACE" => 0x7ff0_0000 | errno,
         "SCMP_ACT_ERRNO" => 0x5_0000 | errno,
         "SCMP_ACT_TRAP" => 0x3_0000,

@@ -1,0 +1,3 @@
+//! What of the kernel no library wraps.
+
+pub mod notify;

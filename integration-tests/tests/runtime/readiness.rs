@@ -1,0 +1,192 @@
+//! sd_notify(3): what a program in a container says of its readiness reaches the service manager that started the runtime.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use skiff_integration_tests::bundle::Bundle;
+use skiff_integration_tests::command::{Invocation, eventually};
+use skiff_integration_tests::compare::{Exemption, each};
+use skiff_integration_tests::leftovers::until_none;
+use skiff_integration_tests::runtime::{Container, Kind};
+use skiff_lanes::runs;
+
+const OTHER_SOCKET: Exemption = (Kind::Crun, "binds the manager's own socket into the container");
+const NO_REFERENCE: Exemption = (Kind::Reference, "does not pass it on");
+const SAYS_MORE: Exemption = (Kind::Runc, "passes on that it is ready, and nothing else");
+
+/// A service manager.
+struct Manager {
+    folder: tempfile::TempDir,
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { folder, socket }
+    }
+
+    fn path(&self) -> String {
+        self.folder.path().join("notify").to_string_lossy().into_owned()
+    }
+
+    fn hears(&self, what: &str) {
+        let mut message = [0; 4096];
+        let heard = eventually(what, || self.socket.recv(&mut message).ok());
+        assert_eq!(String::from_utf8_lossy(&message[..heard]), what);
+    }
+
+    fn hears_nothing(&self) {
+        let mut message = [0; 4096];
+        let heard =
+            self.socket.recv(&mut message).map(|length| String::from_utf8_lossy(&message[..length]).into_owned());
+        assert!(heard.is_err(), "{heard:?}");
+    }
+}
+
+/// Says something as the program would: through the socket that it has been given, if it has.
+fn say(container: &Container<'_>, text: &str) {
+    let pid = container.pid();
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let mut variables = environment.split(|byte| *byte == 0);
+    let socket = variables.find_map(|variable| variable.strip_prefix(b"NOTIFY_SOCKET=")).expect("a socket");
+    let socket = PathBuf::from(format!("/proc/{pid}/root{}", String::from_utf8_lossy(socket)));
+    let said = || UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), &socket).ok();
+    eventually("somebody listens", said);
+}
+
+#[runs(everywhere)]
+fn a_foreground_run_passes_on_what_is_said() {
+    each(&[OTHER_SOCKET, NO_REFERENCE, SAYS_MORE], |runtime| {
+        let manager = Manager::new();
+        let bundle = Bundle::sleeper();
+        let container = runtime.container(&bundle);
+        let running = container.run_command(&[]).env("NOTIFY_SOCKET", &manager.path()).spawn();
+        container.reaches("running");
+        say(&container, "STATUS=begins\nMAINPID=1\nFDSTORE=1");
+        manager.hears("STATUS=begins");
+        say(&container, "READY=1\nSTATUS=well");
+        manager.hears("READY=1\nSTATUS=well");
+        say(&container, "NOTIFYACCESS=all\nnonsense");
+        say(&container, "WATCHDOG=1");
+        manager.hears("WATCHDOG=1");
+        let exec = container.verb("exec", &[], &["/bin/sh", "-c", "echo _${NOTIFY_SOCKET}_"]);
+        assert_eq!(exec.run().ok(), "__\n", "others are not the service");
+        say(&container, "STOPPING=1");
+        container.kill("TERM").ok();
+        running.wait().exits(0);
+        manager.hears("STOPPING=1");
+        manager.hears_nothing();
+        container.assert_gone();
+    });
+}
+
+#[runs(everywhere)]
+fn start_and_a_detached_run_wait_until_it_is_ready() {
+    each(&[OTHER_SOCKET, NO_REFERENCE], |runtime| {
+        for verb in ["start", "run"] {
+            let manager = Manager::new();
+            let bundle = Bundle::sleeper();
+            let container = runtime.container(&bundle);
+            let with_socket = |invocation: Invocation| invocation.env("NOTIFY_SOCKET", &manager.path());
+            let waiting = if verb == "start" {
+                runtime.write(&bundle);
+                let folder = bundle.path().to_string_lossy().into_owned();
+                with_socket(container.verb("create", &["--bundle", &folder], &[])).run().ok();
+                with_socket(container.verb("start", &[], &[])).spawn()
+            } else {
+                with_socket(container.run_command(&["--detach"])).spawn()
+            };
+            container.reaches("running");
+            // It is not held up by one that waits.
+            assert_eq!(container.verb("exec", &[], &["/bin/echo", "x"]).run().ok(), "x\n");
+            say(&container, "READY=1");
+            if runtime.kind == Kind::Skiff {
+                manager.hears(&format!("MAINPID={}\nREADY=1", container.pid()));
+            }
+            waiting.wait().exits(0);
+            assert_eq!(container.status(), "running");
+            container.delete(&["--force"]).ok();
+            container.assert_gone();
+        }
+    });
+}
+
+#[runs(everywhere)]
+fn the_end_of_a_program_that_never_was_ready_ends_the_wait() {
+    each(&[OTHER_SOCKET, NO_REFERENCE, (Kind::Runc, "1.1 waits on")], |runtime| {
+        let manager = Manager::new();
+        let bundle = Bundle::script("exit 3");
+        let container = runtime.container(&bundle);
+        container.run_command(&["--detach"]).env("NOTIFY_SOCKET", &manager.path()).run().exits(0);
+        container.reaches("stopped");
+        container.delete(&[]).ok();
+        container.assert_gone();
+        manager.hears_nothing();
+    });
+}
+
+#[test]
+fn a_manager_that_cannot_be_told() {
+    each(&[OTHER_SOCKET, NO_REFERENCE, SAYS_MORE], |runtime| {
+        let bundle = Bundle::sleeper();
+        let container = runtime.container(&bundle);
+        let refused = container.run_command(&[]).env("NOTIFY_SOCKET", "vsock:2:1234").run();
+        refused.fails_with(&["NOTIFY_SOCKET", "vsock:2:1234", "unset it"]);
+        container.assert_gone();
+        // The program is not what is wrong.
+        let running = container.run_command(&[]).env("NOTIFY_SOCKET", "/nobody/is/here").spawn();
+        container.reaches("running");
+        say(&container, "READY=1");
+        container.kill("TERM").ok();
+        let outcome = running.wait().exits(0);
+        assert!(outcome.stderr.contains("NOTIFY_SOCKET") && outcome.stderr.contains("No such file"), "{outcome}");
+        container.assert_gone();
+    });
+}
+
+/// The machine's own programs in place of busybox.
+fn with_the_machines_programs(bundle: Bundle) -> Bundle {
+    ["usr", "lib", "lib64"].into_iter().filter(|name| Path::new("/").join(name).exists()).fold(
+        bundle,
+        |bundle, name| {
+            bundle.mount(json!({
+                "destination": format!("/{name}"),
+                "source": format!("/{name}"),
+                "options": ["rbind", "ro", "rprivate"],
+            }))
+        },
+    )
+}
+
+#[runs(guest, trixie)]
+fn a_unit_of_systemd_is_active_when_its_program_is_ready() {
+    each(&[OTHER_SOCKET, NO_REFERENCE, SAYS_MORE], |runtime| {
+        let script =
+            "sleep 2; /usr/bin/systemd-notify --status=afloat --ready; trap 'exit 0' TERM; while :; do sleep 1; done";
+        let bundle = with_the_machines_programs(Bundle::script(script));
+        runtime.write(&bundle);
+        let container = runtime.container(&bundle);
+        let unit = format!("{}.service", bundle.id);
+        let command = container.run_command(&[]);
+        let words = command.words();
+        let mut start = vec!["--unit", &unit, "--property", "Type=notify", "--collect", "--quiet"];
+        start.extend(words.iter().map(String::as_str));
+        // It returns when the unit is active, and not before.
+        let begun = std::time::Instant::now();
+        Invocation::new("systemd-run", &start).run().ok();
+        assert!(begun.elapsed().as_millis() >= 2000, "it waited");
+        let show = |property: &str| {
+            let shown = Invocation::new("systemctl", &["show", "--value", "--property", property, &unit]).run();
+            shown.ok().trim().to_owned()
+        };
+        assert_eq!(["ActiveState", "StatusText", "Result"].map(show), ["active", "afloat", "success"]);
+        Invocation::new("systemctl", &["stop", &unit]).run().ok();
+        let left = until_none(|| Some(show("ActiveState")).filter(|state| state != "inactive").into_iter().collect());
+        assert_eq!(left, Vec::<String>::new());
+        container.assert_gone();
+    });
+}
