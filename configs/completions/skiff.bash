@@ -56,7 +56,7 @@ _skiff() {
         spec:-b | spec:--bundle) mapfile -t COMPREPLY < <(compgen -d -- "$current") && return ;;
     esac
     case $verb:$current in
-        :-*) mapfile -t COMPREPLY < <(compgen -W '--root --log --log-format --debug --cgroup-manager --systemd-cgroup -h --help -v --version --help' -- "$current") ;;
+        :-*) mapfile -t COMPREPLY < <(compgen -W '--root --log --log-format --debug --cgroup-manager --systemd-cgroup -h --help -v --version' -- "$current") ;;
         create:-*) mapfile -t COMPREPLY < <(compgen -W '-b --bundle --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --help' -- "$current") ;;
         start:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
         run:-*) mapfile -t COMPREPLY < <(compgen -W '-b --bundle --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds -d --detach --keep --no-subreaper --help' -- "$current") ;;

@@ -68,7 +68,9 @@ fn values(script: &mut String, verb: &str, flags: &[Flag]) {
 }
 
 fn options(script: &mut String, verb: &str, flags: &[Flag]) {
-    let words: Vec<String> = flags.iter().flat_map(Flag::words).chain(["--help".to_owned()]).collect();
+    // The help of a verb does not name itself.
+    let help = (!verb.is_empty()).then(|| "--help".to_owned());
+    let words: Vec<String> = flags.iter().flat_map(Flag::words).chain(help).collect();
     let _never_fails = writeln!(
         script,
         "        {verb}:-*) mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$current\") ;;",
