@@ -200,10 +200,17 @@ const CONFIG: &[Row] = &[
     Row("memory limit below -1", |c| c["linux"]["resources"]["memory"] = json!({"limit": -7}), 1, &["memory"], "rcf"),
     Row("unknown personality", |c| c["linux"]["personality"] = json!({"domain": "LINUX99"}), 1, &["LINUX99"], "r"),
     Row(
-        "a seccomp listener",
-        |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x.sock"}),
+        "calls left to somebody, and nobody",
+        |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
         1,
-        &["linux.seccomp.listenerPath"],
+        &["linux.seccomp.listenerPath", "SCMP_ACT_NOTIFY"],
+        "rcf",
+    ),
+    Row(
+        "words for a listener, and nobody listens",
+        |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
+        1,
+        &["linux.seccomp.listenerMetadata"],
         "rcf",
     ),
     Row(
