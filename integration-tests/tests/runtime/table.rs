@@ -161,7 +161,7 @@ fn check(runtime: &Runtime, status: &str, row: &Row, cell: &str) {
     container.assert_gone();
 }
 
-#[runs(host, guest, arm64)]
+#[runs(host, guest)]
 fn each_verb_in_each_status() {
     each(&OURS, |runtime| {
         for row in &TABLE {
