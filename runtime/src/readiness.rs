@@ -90,23 +90,20 @@ impl Manager {
     }
 }
 
-/// The configuration, with the socket of this folder in the container.
-#[must_use]
-pub fn provided(spec: &Spec, folder: &Path) -> Spec {
-    let mut spec = spec.clone();
-    let mut mounts: Vec<Mount> = spec.mounts().clone().unwrap_or_default();
+/// Puts the socket of this folder into the container.
+pub fn provide(spec: &mut Spec, folder: &Path) {
+    let mut mounts: Vec<Mount> = spec.mounts_mut().take().unwrap_or_default();
     let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned).to_vec();
     let mount = MountBuilder::default().destination(INSIDE).typ("bind").source(folder).options(options).build();
     // A builder fails only for what is left out.
     mounts.extend(mount);
     spec.set_mounts(Some(mounts));
     if let Some(process) = spec.process_mut() {
-        let mut environment = process.env().clone().unwrap_or_default();
+        let mut environment = process.env_mut().take().unwrap_or_default();
         environment.retain(|it| it.split_once('=').is_none_or(|(name, _)| name != VARIABLE));
         environment.push(format!("{VARIABLE}={INSIDE}/{SOCKET}"));
         process.set_env(Some(environment));
     }
-    spec
 }
 
 /// What of a message is passed on, and whether it says that the program is ready.
@@ -245,7 +242,7 @@ mod tests {
             .unwrap()
             .set_env(Some(vec!["NOTIFY_SOCKET=/other".into(), "NOTIFY_SOCKETS=1".into()]));
         let before = spec.mounts().as_ref().unwrap().len();
-        let spec = provided(&spec, Path::new("/state/x/notify"));
+        provide(&mut spec, Path::new("/state/x/notify"));
         let environment = spec.process().as_ref().unwrap().env().clone().unwrap();
         assert_eq!(environment, ["NOTIFY_SOCKETS=1", "NOTIFY_SOCKET=/run/notify/notify.sock"]);
         let mounts = spec.mounts().as_ref().unwrap();

@@ -66,9 +66,16 @@ pub struct Pressure {
 pub fn pressure(text: &str, name: &str) -> Option<Pressure> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     let value = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    let average = |name: &str| value(name).and_then(|value| value.parse().ok()).unwrap_or(0.0);
+    let average = |name: &str| value(name).and_then(hundredths).map_or(0.0, |value| f64::from(value) / 100.0);
     let total = value("total").and_then(|value| value.parse().ok()).unwrap_or(0);
     Some(Pressure { avg10: average("avg10"), avg60: average("avg60"), avg300: average("avg300"), total })
+}
+
+/// Of a number with two digits behind the point, as the kernel writes them; the general case would be ten times the code.
+fn hundredths(text: &str) -> Option<u32> {
+    let (whole, part) = text.split_once('.')?;
+    let part: u32 = Some(part).filter(|part| part.len() == 2)?.parse().ok()?;
+    whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(part)
 }
 
 /// A list of numbers and ranges, as of processors: `0-2,4`.

@@ -410,18 +410,23 @@ fn duration(value: &str) -> Result<Duration, Error> {
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(refuse)?;
-        let number: f64 = rest[..digits].parse().map_err(|_not_one| refuse())?;
+        let number = &rest[..digits];
         rest = &rest[digits..];
         let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let seconds = match &rest[..end] {
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
+        let milliseconds = match &rest[..end] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
             _ => return Err(refuse()),
         };
         rest = &rest[end..];
-        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_too_long| refuse())?;
+        // Thousandths of a unit: no timer of ours is finer.
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let part: u64 = format!("{part:0<3}").get(..3).and_then(|part| part.parse().ok()).ok_or_else(refuse)?;
+        let whole: u64 = whole.parse().map_err(|_not_one| refuse())?;
+        let thousandths = whole.checked_mul(1000).and_then(|whole| whole.checked_add(part)).ok_or_else(refuse)?;
+        let part = Duration::from_micros(thousandths.checked_mul(milliseconds).ok_or_else(refuse)?);
         total = total.checked_add(part).ok_or_else(refuse)?;
     }
     Some(total).filter(|total| (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(total)).ok_or_else(refuse)

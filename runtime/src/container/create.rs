@@ -6,7 +6,7 @@ use super::plans::{Begin, Driver, Plans, Request, decide};
 use super::start::listen;
 use super::{maps, pid_file, plans, undo, view};
 use crate::cgroup::{self, Cgroup};
-use crate::config::{self, Loaded};
+use crate::config;
 use crate::foreground;
 use crate::namespaces::Kind;
 use crate::state::{self, Entry, Lock, Phase, Record, Store};
@@ -15,6 +15,7 @@ use crate::sys::clone::{self as sys_clone, Side};
 use crate::sys::self_exe::Shield;
 use crate::systemd::{self, Manager, Scope};
 use crate::{hooks, init, log, process, readiness, rootfs, sys, terminal};
+use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
 use skiff_contract::status::Status;
 use std::collections::{BTreeMap, VecDeque};
@@ -183,14 +184,14 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     // First of all, because it may execute us anew.
     let shield = sys::self_exe::protect()?;
     log::debug(|| format!("binary kept from the container by {:?}", shield.protection()));
-    let loaded = config::load(&request.bundle)?;
-    // For the first process alone: others of the container are not the service.
-    let provided = request.notify.then(|| Loaded {
-        spec: readiness::provided(&loaded.spec, &Entry::notify_path(store_root, &request.id)),
-        warnings: loaded.warnings.clone(),
-    });
+    let mut loaded = config::load(&request.bundle)?;
+    // What others of the container are like: they are not the service.
+    let process = loaded.spec.process().clone().unwrap_or_default();
+    if request.notify {
+        readiness::provide(&mut loaded.spec, &Entry::notify_path(store_root, &request.id));
+    }
     let manager = (request.cgroups == Driver::Systemd).then(Manager::connect).transpose()?;
-    let (plans, warnings) = decide(request, provided.as_ref().unwrap_or(&loaded), manager.as_ref())?;
+    let (plans, warnings) = decide(request, &loaded, manager.as_ref())?;
     for warning in warnings {
         log::warn(&warning);
     }
@@ -203,7 +204,7 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     cgroup::vacant(&plans.cgroup.0)?;
     let boot_id = state::boot_id().map_err(|source| Error::Step { operation: "read the id of this boot", source })?;
     let (entry, lock) = store.claim(&request.id)?;
-    let mut record = first_record(request, &loaded.spec, &plans, boot_id);
+    let mut record = first_record(request, (&loaded.spec, process), &plans, boot_id);
     match make(&entry, &lock, &mut record, (request, &plans), (shield, manager)) {
         Ok((ours, pid, master)) => {
             let pid_file = request.pid_file.clone();
@@ -221,7 +222,7 @@ pub fn create(store_root: &std::path::Path, request: &Request) -> Result<Made, E
     }
 }
 
-fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans, boot_id: String) -> Record {
+fn first_record(request: &Request, (spec, process): (&Spec, Process), plans: &Plans, boot_id: String) -> Record {
     let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Record {
         oci_version: spec.version().clone(),
@@ -236,17 +237,17 @@ fn first_record(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans
         init: None,
         cgroup: plans.cgroup.0.clone(),
         unit: plans.scope.as_ref().map(|scope| scope.unit.clone()),
-        interior: Some(interior(request, spec, plans)),
+        interior: Some(interior(request, (spec, process), plans)),
         poststart: plans.poststart.clone(),
         // Kept only once hooks of the creation have run: what was never set up need not be torn down.
         poststop: Vec::new(),
     }
 }
 
-fn interior(request: &Request, spec: &oci_spec::runtime::Spec, plans: &Plans) -> state::Interior {
+fn interior(request: &Request, (spec, process): (&Spec, Process), plans: &Plans) -> state::Interior {
     state::Interior {
         namespaces: plans.namespaces.own().collect(),
-        process: spec.process().clone().unwrap_or_default(),
+        process,
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().clone()),
         keyring: !request.no_new_keyring,
         seccomp: plans.process.seccomp.is_some(),

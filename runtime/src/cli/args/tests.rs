@@ -161,3 +161,25 @@ fn help_is_everywhere() {
     }
     assert_eq!(words("--version").unwrap().command, Command::Version);
 }
+
+#[test]
+fn intervals_are_times_with_units() {
+    let interval = |text: &str| match words(&format!("events --interval {text} x")).unwrap().command {
+        Command::Events(events) => events.interval,
+        other => panic!("{other:?}"),
+    };
+    for (text, milliseconds) in
+        [("5s", 5000), ("1m30s", 90_000), ("500ms", 500), ("1.5s", 1500), ("0.25h", 900_000), ("1h0.5ms", 3_600_000)]
+    {
+        assert_eq!(interval(text).as_millis(), milliseconds, "{text}");
+    }
+    for text in
+        ["5", "s", "1.2.3s", "-1s", "1d", "0.0001ms", "1001h", "99999999999999999999h", "1\u{e9}s", ".\u{e9}\u{e9}s"]
+    {
+        fails(&format!("events --interval={text} x"), "5s, 1m30s or 500ms");
+    }
+    assert_eq!(
+        words("events --stats x").unwrap().command,
+        Command::Events(Events { id: "x".into(), interval: Duration::from_secs(5), stats: true })
+    );
+}
