@@ -172,7 +172,7 @@ pub const LANES: [Lane; 20] = [
         environment: EMULATED,
         ..core(
             "guest",
-            "everything but skiffd's faults and roll-outs, with systemd and cgroup v2 alone",
+            "everything that a kernel or a systemd has a part in, with cgroup v2 alone",
             Place::Guest(BOOKWORM),
         )
     },

@@ -5,12 +5,13 @@ use containerd_shim_protos::types::task::Status;
 use protobuf::Message;
 use protobuf::well_known_types::any::Any;
 use skiff_integration_tests::bundle::Bundle;
+use skiff_lanes::runs;
 use ttrpc::{Code, Request};
 
 use crate::harness::{Task, code, json, limit, over_each, refusal, text};
 use crate::raw::{REQUEST, call, frame, header, say_and_go, say_and_hear, say_and_hear_one};
 
-#[test]
+#[runs(host)]
 fn noise_on_the_socket_hurts_nobody() {
     over_each(|shim| async move {
         let bundle = Bundle::sleeper();
@@ -41,7 +42,7 @@ fn noise_on_the_socket_hurts_nobody() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn frames_that_are_none_hurt_nobody() {
     over_each(|shim| async move {
         let bundle = Bundle::sleeper();
@@ -75,7 +76,7 @@ fn frames_that_are_none_hurt_nobody() {
 }
 
 /// A frame has four megabytes at most; more is not even kept while it comes.
-#[test]
+#[runs(host)]
 fn a_frame_that_is_too_long_is_refused_and_takes_no_memory() {
     over_each(|shim| async move {
         let bundle = Bundle::sleeper();
@@ -99,7 +100,7 @@ fn a_frame_that_is_too_long_is_refused_and_takes_no_memory() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn services_methods_and_messages_that_are_none() {
     over_each(|shim| async move {
         let bundle = Bundle::sleeper();
@@ -131,7 +132,7 @@ fn services_methods_and_messages_that_are_none() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn containers_and_execs_that_nobody_knows() {
     over_each(|shim| async move {
         let bundle = Bundle::sleeper();
@@ -174,7 +175,7 @@ fn containers_and_execs_that_nobody_knows() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn a_create_that_cannot_be_meant_leaves_nothing() {
     over_each(|shim| async move {
         let bundle = Bundle::sleeper();
@@ -236,7 +237,7 @@ fn a_create_that_cannot_be_meant_leaves_nothing() {
 }
 
 /// Options of another shim's type are not for us.
-#[test]
+#[runs(host)]
 fn options_of_another_type_are_passed_over() {
     over_each(|shim| async move {
         let bundle = Bundle::script("exit 3");
@@ -259,7 +260,7 @@ fn options_of_another_type_are_passed_over() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn documents_that_are_none_are_refused() {
     over_each(|shim| async move {
         let bundle = Bundle::sleeper();

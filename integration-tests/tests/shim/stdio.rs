@@ -6,11 +6,12 @@ use std::path::Path;
 use containerd_shim_protos::types::task::Status;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::patience;
+use skiff_lanes::runs;
 use ttrpc::Code;
 
 use crate::harness::{code, eventually, grouped, open_to_read, over_each, reader, refusal, text};
 
-#[test]
+#[runs(host)]
 fn output_goes_to_two_fifos() {
     over_each(|shim| async move {
         let bundle = Bundle::script("echo out; echo err >&2; exit 3");
@@ -29,7 +30,7 @@ fn output_goes_to_two_fifos() {
 }
 
 /// A client may come and go as it likes; only CloseIO is the end.
-#[test]
+#[runs(host)]
 fn input_comes_from_a_fifo_until_it_is_closed() {
     over_each(|shim| async move {
         let bundle = Bundle::script("cat; echo done");
@@ -49,7 +50,7 @@ fn input_comes_from_a_fifo_until_it_is_closed() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn without_places_there_is_dev_null() {
     over_each(|shim| async move {
         let bundle = Bundle::script("echo lost; echo lost >&2; test -z \"$(cat)\" || exit 1; exit 4");
@@ -63,7 +64,7 @@ fn without_places_there_is_dev_null() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn a_file_is_appended_to() {
     over_each(|shim| async move {
         let bundle = Bundle::script("echo out; echo err >&2");
@@ -82,7 +83,7 @@ fn a_file_is_appended_to() {
 }
 
 /// One container of many lines on both streams into one log of three files.
-#[test]
+#[runs(host)]
 fn a_rotated_log_is_cut_at_lines_and_keeps_the_newest() {
     over_each(|shim| async move {
         let bundle = Bundle::script("for n in $(seq 1 400); do echo out line $n; echo err line $n >&2; done");
@@ -117,7 +118,7 @@ fn a_rotated_log_is_cut_at_lines_and_keeps_the_newest() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn a_log_splits_long_lines_and_ends_the_last_one() {
     over_each(|shim| async move {
         let bundle = Bundle::script("head -c 40000 /dev/zero | tr '\\0' x; printf '\\n\\nno end'");
@@ -138,7 +139,7 @@ fn a_log_splits_long_lines_and_ends_the_last_one() {
 }
 
 /// A second life of a container goes on in the log of the first.
-#[test]
+#[runs(host)]
 fn a_log_goes_on_where_it_was() {
     over_each(|shim| async move {
         let path = shim.folder.path().join("web.log");
@@ -157,7 +158,7 @@ fn a_log_goes_on_where_it_was() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn a_terminal_has_a_size_and_one_stream() {
     over_each(|shim| async move {
         let script =
@@ -187,7 +188,7 @@ fn a_terminal_has_a_size_and_one_stream() {
 }
 
 /// The end of input on a terminal is a character, which only its line discipline knows.
-#[test]
+#[runs(host)]
 fn a_terminal_without_places_is_read_all_the_same() {
     over_each(|shim| async move {
         let bundle = Bundle::script("head -c 200000 /dev/zero | tr '\\0' x; exit 6")
@@ -201,7 +202,7 @@ fn a_terminal_without_places_is_read_all_the_same() {
 }
 
 /// What a program says in its last moment is there when its end is told: through fifos, files and logs, again and again.
-#[test]
+#[runs(host)]
 fn what_is_said_last_is_not_lost() {
     over_each(|shim| async move {
         let mut connection = None;
@@ -241,7 +242,7 @@ async fn full(fifo: &std::fs::File) {
         .await;
 }
 
-#[test]
+#[runs(host)]
 fn a_slow_reader_holds_up_the_container_and_nobody_else() {
     over_each(|shim| async move {
         let bundle = much();
@@ -264,7 +265,7 @@ fn a_slow_reader_holds_up_the_container_and_nobody_else() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn a_reader_that_goes_is_followed_by_another() {
     over_each(|shim| async move {
         let bundle = much();
@@ -287,7 +288,7 @@ fn a_reader_that_goes_is_followed_by_another() {
 }
 
 /// More than fits was said and nobody reads: the end is told all the same, after a while.
-#[test]
+#[runs(host)]
 fn a_reader_that_never_comes_does_not_hold_up_the_end() {
     over_each(|shim| async move {
         let bundle = much();
@@ -305,7 +306,7 @@ fn a_reader_that_never_comes_does_not_hold_up_the_end() {
 }
 
 /// A process that the container left behind in the host's pid namespace holds its output, which is no reason to wait.
-#[test]
+#[runs(host)]
 fn a_grandchild_that_keeps_the_output_does_not_hold_up_the_end() {
     over_each(|shim| async move {
         let bundle = Bundle::script("sleep 1000 & echo said; exit 5").without_namespace("pid");
@@ -320,7 +321,7 @@ fn a_grandchild_that_keeps_the_output_does_not_hold_up_the_end() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn a_full_disk_does_not_stop_the_container() {
     over_each(|shim| async move {
         let bundle = Bundle::script("seq 1 5000 && exit 8");
@@ -334,7 +335,7 @@ fn a_full_disk_does_not_stop_the_container() {
     });
 }
 
-#[test]
+#[runs(host)]
 fn places_that_are_none_are_refused_and_nothing_is_left() {
     over_each(|shim| async move {
         let bundle = Bundle::sleeper();
@@ -370,7 +371,7 @@ fn places_that_are_none_are_refused_and_nothing_is_left() {
 }
 
 /// Output after the disk of the log was moved away under it: the next rotation makes a new file.
-#[test]
+#[runs(host)]
 fn a_log_whose_file_is_removed_goes_on() {
     over_each(|shim| async move {
         let bundle = Bundle::script("while read n; do seq 1 $n; done");

@@ -3,12 +3,13 @@
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::device::{Device, program};
+use skiff_lanes::runs;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-#[test]
+#[runs(host)]
 fn settings_that_cannot_be_end_skiffd_with_100() {
     let device = Device::new();
     for (text, says) in [
@@ -28,7 +29,7 @@ fn settings_that_cannot_be_end_skiffd_with_100() {
     Invocation::new(program("skiffd"), &["--colour"]).run().exits(2);
 }
 
-#[test]
+#[runs(host)]
 fn a_second_skiffd_is_refused() {
     let mut device = Device::new();
     device.start();
@@ -38,7 +39,7 @@ fn a_second_skiffd_is_refused() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn documents_that_are_not_understood_are_not_built() {
     let device = Device::new();
     let web = device.name("web");
@@ -63,7 +64,7 @@ fn documents_that_are_not_understood_are_not_built() {
     }
 }
 
-#[test]
+#[runs(host)]
 fn the_control_socket_takes_nothing_but_requests() {
     let mut device = Device::new();
     device.start();
@@ -98,7 +99,7 @@ fn the_control_socket_takes_nothing_but_requests() {
 }
 
 /// An archive made by hand, signed by the fleet's own key: the key vouches for who sent it, not for what is in it.
-#[test]
+#[runs(host)]
 fn an_archive_that_reaches_out_is_refused_and_nothing_of_it_stays() {
     let mut device = Device::new();
     let good = Bundle::sleeper();

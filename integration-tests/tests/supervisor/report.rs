@@ -4,6 +4,7 @@ use serde_json::Value;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::{Invocation, eventually};
 use skiff_integration_tests::device::{Device, free_port};
+use skiff_lanes::runs;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-#[test]
+#[runs(host)]
 fn the_state_goes_to_the_fleet_to_prometheus_and_to_people() {
     let mut device = Device::new();
     let port = free_port();
@@ -71,7 +72,7 @@ fn the_state_goes_to_the_fleet_to_prometheus_and_to_people() {
     device.finish();
 }
 
-#[test]
+#[runs(host)]
 fn the_safe_defaults_hold_in_the_container() {
     let mut device = Device::new();
     let bundle = device.bundle(Bundle::script(
