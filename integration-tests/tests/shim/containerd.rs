@@ -8,14 +8,14 @@ use std::time::Duration;
 use rustix::process::Signal;
 use skiff_integration_tests::command::{Invocation, Outcome, Running, eventually};
 use skiff_integration_tests::runtime::{Kind, Runtime, on_path};
-use skiff_integration_tests::{cgroups, leftovers, skip};
+use skiff_integration_tests::{cgroups, image, leftovers, skip};
+use skiff_lanes::runs;
 use tempfile::TempDir;
 
 use crate::harness::{binary, signal, text};
 
-const IMAGE: &str = "docker.io/skiff/busybox:test";
+const IMAGE: &str = image::NAME;
 const RUNTIME: &str = "io.containerd.skiff.v1";
-const MAKE_IMAGE: &str = include_str!("image.sh");
 
 /// One containerd, started by its test.
 struct Containerd {
@@ -60,9 +60,8 @@ impl Containerd {
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
         let mut containerd = Self { folder, id, program, server: None };
         containerd.start();
-        let image = text(&containerd.folder.path().join("image.tar"));
-        Invocation::new("bash", &["-c", MAKE_IMAGE, "image.sh", &image, IMAGE]).run().ok();
-        containerd.ctr(&["images", "import", "--snapshotter", "native", &image]).ok();
+        let image = image::make(containerd.folder.path());
+        containerd.ctr(&["images", "import", "--snapshotter", "native", &text(&image.archive)]).ok();
         containerd
     }
 
@@ -205,6 +204,37 @@ fn the_runtime_is_also_found_by_its_path() {
         let outcome = containerd.run_with(&path, &["--rm"], "a", &["sh", "-c", "echo said; exit 3"]).run();
         assert_eq!(outcome.exits(3).stdout, "said\n");
         containerd.assert_gone();
+    });
+}
+
+/// containerd's own shim, made for runc, with `skiff` in runc's place (`BinaryName`).
+#[runs(host)]
+fn the_shim_of_runc_starts_the_runtime() {
+    over_each(|containerd| {
+        let program = text(&containerd.folder.path().join("bin/skiff"));
+        let roots = containerd.folder.path().join("runtime");
+        let (shim, roots) = ("io.containerd.runc.v2", text(&roots));
+        let options =
+            ["--runc-binary", &*program, "--runc-root", &*roots, "--cgroup", &*format!("/{}/a", containerd.id)];
+        let run = |more: &[&str], id: &str, words: &[&str]| {
+            containerd.run_with(shim, &[&options[..], more].concat(), id, words).run()
+        };
+        let outcome =
+            run(&["--rm", "--seccomp"], "a", &["sh", "-c", "echo out; grep Seccomp: /proc/self/status; exit 7"]);
+        assert_eq!(outcome.exits(7).stdout, "out\nSeccomp:\t2\n");
+        run(&["--rm"], "b", &["no-such-program"]).fails_with(&["no-such-program"]);
+        run(&["--detach", "--memory-limit", "33554432"], "c", &["sleep", "1000"]).ok();
+        let exec = ["task", "exec", "--exec-id", "e", "c", "sh", "-c", "echo inside; exit 3"];
+        assert_eq!(containerd.ctr(&exec).exits(3).stdout, "inside\n");
+        containerd.ctr(&["task", "pause", "c"]).ok();
+        assert_eq!(containerd.task("c").unwrap().1, "PAUSED");
+        containerd.ctr(&["task", "resume", "c"]).ok();
+        assert_eq!(containerd.ctr(&["task", "ps", "c"]).ok().lines().count(), 2);
+        containerd.remove("c");
+        containerd.assert_gone();
+        let left = std::fs::read_dir(&roots).unwrap().flatten().map(|entry| entry.path());
+        let left: Vec<PathBuf> = left.filter(|root| std::fs::read_dir(root).unwrap().next().is_some()).collect();
+        assert!(left.is_empty(), "{left:?}");
     });
 }
 

@@ -1,12 +1,12 @@
-# image.sh OUT NAME - an OCI archive of one layer with a static busybox, made without a network.
+# image.sh OUT NAME LAYER - an OCI archive of one layer with a static busybox, made without a network; and the layer by itself.
 set -euo pipefail
-out=$1 name=$2
+out=$1 name=$2 alone=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 blobs=$work/image/blobs/sha256
 mkdir -p "$blobs" "$work/root/bin" "$work/root/dev" "$work/root/etc" "$work/root/proc" "$work/root/sys" "$work/root/tmp"
 cp "$(command -v busybox)" "$work/root/bin/busybox"
-for applet in sh cat echo sleep true false id ps seq head tr stty test; do ln -s busybox "$work/root/bin/$applet"; done
+for applet in sh cat echo sleep true false id ps seq head tr stty test touch tty grep hostname wc ls; do ln -s busybox "$work/root/bin/$applet"; done
 add() { # FILE: moves it among the blobs, and prints what a descriptor says of it
     local digest size
     digest=$(sha256sum "$1" | cut -d' ' -f1)
@@ -16,6 +16,7 @@ add() { # FILE: moves it among the blobs, and prints what a descriptor says of i
 }
 type=application/vnd.oci.image
 tar -C "$work/root" --numeric-owner --owner=0 --group=0 --mtime=@0 --sort=name -cf "$work/layer" .
+cp "$work/layer" "$alone"
 diff=$(sha256sum "$work/layer" | cut -d' ' -f1)
 layer=$(add "$work/layer")
 case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) arch=$(uname -m) ;; esac
