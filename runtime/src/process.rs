@@ -80,6 +80,8 @@ pub struct Plan {
     pub program: program::Program,
     /// `linux.seccomp`, which is set by whoever knows it: it is of the container and not of one process.
     pub seccomp: Option<Filter>,
+    /// Whoever takes the filter's descriptor can take it only from a process that does not hide.
+    pub shows: bool,
 }
 
 impl Plan {
@@ -118,6 +120,7 @@ pub fn plan(process: &Process, facts: &Facts<'_>) -> Result<(Plan, Vec<String>),
         program: program::plan(process.args().as_deref())?,
         identity,
         seccomp: None,
+        shows: false,
     };
     Ok((plan, warning.into_iter().collect()))
 }

@@ -1,5 +1,7 @@
 //! `SCMP_ACT_NOTIFY`: system calls that somebody else decides about, as the program and the one who decides see it.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 use skiff_integration_tests::agent::{Agent, Answer, answer};
 use skiff_integration_tests::bundle::Bundle;
@@ -7,6 +9,8 @@ use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::runtime::Kind;
 use skiff_integration_tests::{skip, strace};
 use skiff_lanes::runs;
+
+use super::namespaces::{give_away, rootless};
 
 const NO_FILTER: Exemption = (Kind::Reference, "is built without libseccomp, and loads none");
 
@@ -109,6 +113,16 @@ fn every_call_may_be_left_to_somebody() {
         assert_eq!(running.wait().ok(), "done\n");
         container.assert_gone();
 
+        // Others can see its first process before it is ready.
+        let shared = with(Bundle::script("echo done"), &agent, json!({"defaultAction": "SCMP_ACT_NOTIFY"}));
+        let shared = shared.without_namespace("pid");
+        let visible = runtime.container(&shared);
+        let running = visible.run_command(&[]).spawn();
+        let (_, listener) = agent.take();
+        answer(&listener, |_| Answer::Pass);
+        assert_eq!(running.wait().ok(), "done\n");
+        visible.assert_gone();
+
         let running = container.verb("create", &["--bundle", &bundle.path().to_string_lossy()], &[]).spawn();
         let (_, listener) = agent.take();
         std::thread::scope(|scope| {
@@ -123,6 +137,72 @@ fn every_call_may_be_left_to_somebody() {
         });
         container.delete(&[]).ok();
         container.assert_gone();
+    });
+}
+
+/// Whoever fails under such a filter may need an answer even to end.
+#[test]
+fn an_exec_that_fails_ends_all_the_same() {
+    let others = [(Kind::Runc, "refuses this"), (Kind::Crun, "refuses this"), NO_FILTER];
+    each(&others, |runtime| {
+        let folder = folder();
+        let agent = Agent::listen(folder.path());
+        let bundle = with(Bundle::script("echo done"), &agent, json!({"defaultAction": "SCMP_ACT_NOTIFY"}));
+        let bundle = bundle.edit(|config| config["linux"]["resources"]["pids"] = json!({"limit": 3}));
+        let container = runtime.container(&bundle);
+        bundle.write();
+        let running = container.verb("create", &["--bundle", &bundle.path().to_string_lossy()], &[]).spawn();
+        let (_, listener) = agent.take();
+        std::thread::scope(|scope| {
+            scope.spawn(|| answer(&listener, |_| Answer::Pass));
+            running.wait().ok();
+            container.verb("exec", &[], &["/no/such/program"]).run().exits(127);
+            // Room for one of the two processes that an exec takes.
+            container.verb("update", &["--pids-limit", "2"], &[]).run().ok();
+            container.verb("exec", &[], &["/bin/true"]).run().fails_with(&["make the process inside the container"]);
+            container.delete(&["--force"]).ok();
+        });
+        container.assert_gone();
+    });
+}
+
+#[test]
+fn a_user_without_rights_may_leave_calls_to_somebody() {
+    each(&[(Kind::Crun, "wants a cgroup"), (Kind::Reference, "is built without libseccomp")], |runtime| {
+        let folder = folder();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        let agent = Agent::listen(folder.path());
+        std::fs::set_permissions(agent.path(), PermissionsExt::from_mode(0o666)).unwrap();
+        let bundle = asking(Bundle::script(SCRIPT).writable(), &agent).edit(rootless(1));
+        let (runtime, _copy) = runtime.for_everybody();
+        give_away(&bundle, runtime.root());
+        let container = runtime.container(&bundle);
+        bundle.write();
+        let running = container.run_command(&[]).user(1000).env("XDG_RUNTIME_DIR", "/tmp").spawn();
+        let (told, listener) = agent.take();
+        check(&told, runtime.kind, &container.id, "creating");
+        assert_eq!(answer(&listener, in_turn()), 2);
+        assert_eq!(running.wait().ok(), "made\ncross-device\n");
+        container.assert_gone();
+    });
+}
+
+#[test]
+fn a_filter_that_the_kernel_refuses_is_told() {
+    if !strace::available() {
+        return skip::skip("strace is not installed");
+    }
+    each(&[(Kind::Runc, "has other words"), (Kind::Crun, "has other words"), NO_FILTER], |runtime| {
+        let folder = folder();
+        let agent = Agent::listen(folder.path());
+        let bundle = asking(Bundle::new(), &agent);
+        let (container, log) = (runtime.container(&bundle), folder.path().join("log"));
+        let injections = [strace::failure("seccomp", "EBUSY")];
+        for _ in 0..5 {
+            let outcome = container.run_under(&strace::failing(&injections, &log.to_string_lossy()), &[]).run();
+            outcome.fails_with(&["seccomp", "busy"]);
+            container.assert_gone();
+        }
     });
 }
 

@@ -501,10 +501,15 @@ impl Maker<'_> {
                 }
                 (Message::Master, master) => self.master = master,
                 (Message::Listener(number), _) => {
-                    if let Some(notifier) = &mut self.ours.notifier {
-                        notifier.take(self.child, number, &self.ours.channel)?;
+                    let alone = self.plans.namespaces.makes(Kind::Pid);
+                    let taken = match &mut self.ours.notifier {
+                        Some(notifier) => notifier.take(self.child, number, alone, &self.ours.channel)?,
+                        None => true,
+                    };
+                    // Else it has failed, and says why.
+                    if taken {
+                        self.proceed()?;
                     }
-                    self.proceed()?;
                 }
                 (Message::Failed { exit_code, text }, _) => return Err(Error::Init { text, exit_code }),
                 (Message::Proceed(_) | Message::Go, _) => return Err(Error::Talk(sync::Error::Garbled(1))),

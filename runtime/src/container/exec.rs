@@ -190,6 +190,7 @@ pub fn prepare<'a>(entry: &Entry, request: &'a Request) -> Result<Waiting<'a>, E
     let mut plans = decide(&record.id, init, interior, request)?;
     if interior.seccomp {
         plans.process.seccomp = Some(Filter::from_bytes(&entry.filter()?).map_err(process::Error::from)?);
+        plans.process.shows = notifier::needs_to_see();
     }
     let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
     let console_socket = match &plans.console {
@@ -337,20 +338,22 @@ impl Waiting<'_> {
             if let (true, Some(pid)) = (ready, self.process) {
                 return Ok(pid);
             }
-            if let Some(notifier) = &self.notifier {
-                notifier.attend(&self.channel)?;
-            }
-            match self.channel.recv().map_err(Error::Talk)? {
+            match self.hear()? {
                 // The entrant hands it over before there is a process.
                 (Message::Master, master) if proxied && self.master.is_none() => self.master = master,
                 (Message::Pid(pid), _) => self.made(pid)?,
                 (Message::Ready, _) => ready = true,
                 (Message::Listener(number), _) => {
                     let entrant = self.entrant.unwrap_or_default();
-                    if let Some(notifier) = &mut self.notifier {
-                        notifier.take(entrant, number, &self.channel)?;
+                    // It is in no pid namespace of the container's.
+                    let taken = match &mut self.notifier {
+                        Some(notifier) => notifier.take(entrant, number, true, &self.channel)?,
+                        None => true,
+                    };
+                    // Else it has failed, and says why.
+                    if taken {
+                        self.channel.send(&Message::Proceed(entrant)).map_err(Error::Talk)?;
                     }
-                    self.channel.send(&Message::Proceed(entrant)).map_err(Error::Talk)?;
                 }
                 (Message::Failed { exit_code, text }, _) => {
                     self.learn_the_rest();
@@ -359,6 +362,13 @@ impl Waiting<'_> {
                 _ => return Err(Error::Talk(sync::Error::Garbled(1))),
             }
         }
+    }
+
+    fn hear(&self) -> Result<(Message, Option<OwnedFd>), Error> {
+        if let Some(notifier) = &self.notifier {
+            notifier.attend(&self.channel)?;
+        }
+        self.channel.recv().map_err(Error::Talk)
     }
 
     /// A number that cannot be the process's is passed over: its real one is still to come, or known.
@@ -378,7 +388,7 @@ impl Waiting<'_> {
     /// Either of the two has failed. If it was the process, the entrant still says its number, or it could not be reaped.
     fn learn_the_rest(&mut self) {
         while self.process.is_none() {
-            match self.channel.recv() {
+            match self.hear() {
                 // What failed first is what is told.
                 Ok((Message::Pid(pid), _)) => drop(self.made(pid)),
                 Ok(_) => {}

@@ -3,10 +3,15 @@
 //! the descriptor to whoever listens at `linux.seccomp.listenerPath` (config-linux.md, "The Container Process State").
 //!
 //! The process cannot hand it over itself: the calls that this takes could be among those that wait for an answer.
+//!
+//! What passes is a matter of trust. A process that the container can name may be made to call anything by somebody with
+//! `CAP_SYS_PTRACE`, so of those only what skiff needs on this stretch passes; the rest is refused, not left for later.
 
 use crate::seccomp::Listener;
+use crate::seccomp::arch::{self, Names};
 use crate::sync::Channel;
-use crate::{sys, terminal};
+use crate::sys::seccomp::Call;
+use crate::{log, sys, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -45,11 +50,74 @@ pub enum Error {
     Pass(#[source] io::Error),
 }
 
+/// What skiff calls between the loading of a filter and the word that it is ready, or that it has failed: it gives up the right
+/// that the loading took, makes a session and takes a terminal, looks for the program, sees to its memory, talks to its maker, and ends.
+const NEEDED: [&str; 32] = [
+    "access",
+    "brk",
+    "capset",
+    "close",
+    "exit",
+    "exit_group",
+    "faccessat",
+    "faccessat2",
+    "fcntl",
+    "fcntl64",
+    "fstat",
+    "fstat64",
+    "fstatat64",
+    "futex",
+    "getrandom",
+    "ioctl",
+    "madvise",
+    "mmap",
+    "mmap2",
+    "mprotect",
+    "mremap",
+    "munmap",
+    "newfstatat",
+    "prctl",
+    "recvmsg",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "sendmsg",
+    "setsid",
+    "stat",
+    "stat64",
+    "statx",
+];
+
+/// To take a terminal (include/uapi/asm-generic/ioctls.h).
+const TIOCSCTTY: u64 = 0x540e;
+
+/// To change the capabilities that an exec keeps (include/uapi/linux/prctl.h).
+const PR_CAP_AMBIENT: u64 = 47;
+
+/// Whether this process may take a descriptor only from processes that do not hide (ptrace(2), "access mode checking").
+pub fn needs_to_see() -> bool {
+    let may_trace = caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_PTRACE);
+    !may_trace.unwrap_or_default()
+}
+
+/// Whether a call of a process that the container can name is one of these.
+fn is_needed(call: Call) -> bool {
+    let own = arch::OURS[0];
+    let table = Names::new();
+    let is_it = |name: &&str| table.find(name).and_then(|numbers| numbers.on(own)) == Some(call.number);
+    let name = NEEDED.iter().find(|name| call.arch == own.token() && is_it(name));
+    name.is_some_and(|name| match *name {
+        "ioctl" => call.arguments[1] == TIOCSCTTY,
+        "prctl" => call.arguments[0] == PR_CAP_AMBIENT,
+        _ => true,
+    })
+}
+
 /// Whoever decides, and the means to.
 pub struct Notifier {
     socket: OwnedFd,
     metadata: String,
     descriptor: Option<OwnedFd>,
+    trusted: Option<i32>,
 }
 
 impl Notifier {
@@ -62,16 +130,17 @@ impl Notifier {
         // It is the call alone that may be missing.
         match descriptor_of(rustix::process::getpid(), socket.as_raw_fd()) {
             Err(Errno::NOSYS) => Err(Error::TooOld),
-            _ => Ok(Self { socket, metadata: listener.metadata.clone(), descriptor: None }),
+            _ => Ok(Self { socket, metadata: listener.metadata.clone(), descriptor: None, trusted: None }),
         }
     }
 
-    /// Takes descriptor `number` from process `pid`, a child of ours, which is about to load its filter. It returns without
-    /// when the process says something else on the `channel`, or is gone.
+    /// Takes descriptor `number` from process `pid`, a child of ours, which is about to load its filter; whether it has. It has
+    /// not when the process says something else on the `channel`, or is gone. `trusted` says that nobody in a container can
+    /// name the process.
     ///
     /// # Errors
     /// [`Error::Take`].
-    pub fn take(&mut self, pid: i32, number: i32, channel: &Channel) -> Result<(), Error> {
+    pub fn take(&mut self, pid: i32, number: i32, trusted: bool, channel: &Channel) -> Result<bool, Error> {
         let failed = |errno: Errno| Error::Take { pid, source: errno.into() };
         let process = Pid::from_raw(pid).ok_or_else(|| failed(Errno::SRCH))?;
         let mut moment = SHORTEST;
@@ -79,15 +148,16 @@ impl Notifier {
             match descriptor_of(process, number) {
                 Ok(descriptor) if is_listener(&descriptor) => {
                     self.descriptor = Some(descriptor);
-                    return Ok(());
+                    self.trusted = trusted.then_some(pid);
+                    return Ok(true);
                 }
                 Ok(_) => return Err(failed(Errno::BADF)),
                 Err(Errno::BADF) => {}
-                Err(Errno::SRCH) => return Ok(()),
+                Err(Errno::SRCH) => return Ok(false),
                 Err(errno) => return Err(failed(errno)),
             }
             if wait(&mut [PollFd::new(channel, PollFlags::IN)], Some(moment)).map_err(failed)? {
-                return Ok(());
+                return Ok(false);
             }
             moment = (moment * 2).min(LONGEST);
         }
@@ -109,7 +179,17 @@ impl Notifier {
             if !until.is_empty() || !calls.contains(PollFlags::IN) {
                 return Ok(());
             }
-            sys::seccomp::let_pass(descriptor.as_fd()).map_err(Error::Pass)?;
+            let passes = |call: Call| {
+                let passes = self.trusted.is_some_and(|pid| pid.unsigned_abs() == call.pid) || is_needed(call);
+                if !passes {
+                    log::warn(&format!(
+                        "refused system call {} of process {}, which is being made",
+                        call.number, call.pid
+                    ));
+                }
+                passes
+            };
+            sys::seccomp::decide(descriptor.as_fd(), passes).map_err(Error::Pass)?;
         }
     }
 
@@ -139,4 +219,31 @@ fn is_listener(descriptor: &OwnedFd) -> bool {
 fn wait(these: &mut [PollFd<'_>], moment: Option<Duration>) -> rustix::io::Result<bool> {
     let moment = moment.map(|it| Timespec { tv_sec: 0, tv_nsec: it.subsec_nanos().into() });
     rustix::io::retry_on_intr(|| poll(these, moment.as_ref())).map(|count| count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_container_could_want_does_not_pass() {
+        let own = arch::OURS[0];
+        let call = |name: &str, argument| Call {
+            pid: 7,
+            arch: own.token(),
+            number: Names::new().find(name).and_then(|numbers| numbers.on(own)).unwrap(),
+            arguments: [argument; 2],
+        };
+        for name in ["mount", "mknodat", "keyctl", "openat", "execve", "ptrace", "socket", "setns", "unshare", "prctl"]
+        {
+            assert!(!is_needed(call(name, 0)), "{name}");
+        }
+        assert!(!is_needed(call("ioctl", 0x5412)), "TIOCSTI");
+        for name in ["setsid", "sendmsg", "recvmsg", "exit_group", "munmap", "faccessat"] {
+            assert!(is_needed(call(name, 0)), "{name}");
+        }
+        assert!(is_needed(call("ioctl", TIOCSCTTY)));
+        // The same number is another call there.
+        assert!(!is_needed(Call { arch: arch::OURS[1].token(), ..call("setsid", 0) }));
+    }
 }

@@ -1,6 +1,7 @@
 //! Everything about a container that can be decided before anything is made: each room's plan, in one place. What is
 //! refused here leaves nothing behind.
 
+use super::notifier;
 use crate::cgroup::{self, Location};
 use crate::config::{Bundle, Loaded};
 use crate::namespaces::{self, Kind};
@@ -229,6 +230,7 @@ fn plan_process(
     let (mut plan, warnings) = process::plan(process, &facts)?;
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     plan.seccomp = seccomp.map(seccomp::plan).transpose().map_err(process::Error::from)?;
+    plan.shows = notifier::needs_to_see();
     Ok((plan, warnings))
 }
 

@@ -36,6 +36,11 @@ pub(super) fn hide() -> Result<(), Error> {
         .map_err(|errno| failed("hide from other containers")(errno.into()))
 }
 
+fn show() -> Result<(), Error> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+        .map_err(|errno| failed("let the maker of the container take the descriptor of its filter")(errno.into()))
+}
+
 /// A session of its own, so that no signal of a terminal of the caller's reaches the container.
 pub(super) fn own_session() -> Result<(), Error> {
     rustix::process::setsid().map(|_| ()).map_err(|errno| failed("make a session (setsid)")(errno.into()))
@@ -138,7 +143,9 @@ pub(super) fn accept(listener: &OwnedFd) -> Result<Channel, Error> {
 }
 
 /// Loads the filter, if there is one ([`process::confine`]). The parent gets the descriptor of one that leaves calls to somebody.
-pub(super) fn confine(plan: &process::Plan, channel: &Channel) -> Result<(), Error> {
+/// A parent without `CAP_SYS_PTRACE` can take it only from a process that does not hide, which one that no container can name
+/// (`unseen`) need not do.
+pub(super) fn confine(plan: &process::Plan, channel: &Channel, unseen: bool) -> Result<(), Error> {
     if !plan.seccomp.as_ref().is_some_and(Filter::listens) {
         return Ok(process::confine(plan).map(drop)?);
     }
@@ -146,11 +153,15 @@ pub(super) fn confine(plan: &process::Plan, channel: &Channel) -> Result<(), Err
         .map_err(|errno| failed("find a free descriptor for the system call filter")(errno.into()))?;
     let number = lowest_free.as_raw_fd();
     drop(lowest_free);
+    let shows = unseen && plan.shows;
+    if shows {
+        show()?;
+    }
     channel.send(&Message::Listener(number))?;
     let listener = process::confine(plan)?;
     super::expect_proceed(channel)?;
     drop(listener);
-    Ok(())
+    if shows { hide() } else { Ok(()) }
 }
 
 pub(super) fn exit(code: i32) -> ! {

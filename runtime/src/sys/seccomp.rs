@@ -35,12 +35,26 @@ pub fn set_filter(flags: u32, instructions: &[Instruction]) -> io::Result<Option
     }
 }
 
-/// Lets the call that waits at a listener be made as if there were no filter (`SECCOMP_USER_NOTIF_FLAG_CONTINUE`, Linux 5.5).
-/// To be called when poll(2) says that one waits; that it has gone meanwhile, with its process, is no error.
+/// A call that waits at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Whose it is, as this process numbers processes; 0 if it is in none of its pid namespaces.
+    pub pid: u32,
+    /// Which convention of calls its number is of (`AUDIT_ARCH_*`).
+    pub arch: u32,
+    /// Which one.
+    pub number: u32,
+    /// Its first two arguments: which prctl(2) or ioctl(2) is asked for.
+    pub arguments: [u64; 2],
+}
+
+/// Decides about the call that waits at a listener: it is made as if there were no filter (`SECCOMP_USER_NOTIF_FLAG_CONTINUE`,
+/// Linux 5.5), or it is refused (`EPERM`). To be called when poll(2) says that one waits; that it has gone meanwhile, with its
+/// process, is no error.
 ///
 /// # Errors
 /// The kernel's; `EINVAL` before Linux 5.5.
-pub fn let_pass(listener: BorrowedFd<'_>) -> io::Result<()> {
+pub fn decide(listener: BorrowedFd<'_>, passes: impl FnOnce(Call) -> bool) -> io::Result<()> {
     let gone = |error: io::Error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(()) } else { Err(error) };
     // SAFETY: all zeros is a value of this struct of integers, and the one that the kernel asks for.
     let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -48,8 +62,13 @@ pub fn let_pass(listener: BorrowedFd<'_>) -> io::Result<()> {
     if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV as _, &raw mut call) } != 0 {
         return gone(io::Error::last_os_error());
     }
-    let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
-    let answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags };
+    let arguments = [call.data.args[0], call.data.args[1]];
+    let asked = Call { pid: call.pid, arch: call.data.arch, number: call.data.nr as u32, arguments };
+    let (error, flags) = match passes(asked) {
+        true => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+        false => (-libc::EPERM, 0),
+    };
+    let answer = libc::seccomp_notif_resp { id: call.id, val: 0, error, flags };
     // SAFETY: as above; the kernel reads one struct seccomp_notif_resp.
     match unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND as _, &raw const answer) } {
         0 => Ok(()),

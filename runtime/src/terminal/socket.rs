@@ -4,15 +4,21 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Error;
 
 /// `sun_path` of unix(7) holds 108 bytes with the NUL.
 const LONGEST: usize = 107;
+
+/// How long whoever listens may leave us waiting.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects to the listening stream socket at `path`. To be called before anything is made, so that a wrong path
 /// leaves nothing behind.
@@ -25,22 +31,32 @@ pub fn connect(path: &Path) -> Result<OwnedFd, Error> {
     if !metadata.file_type().is_socket() {
         return Err(Error::NotASocket { path: path.to_path_buf() });
     }
-    let stream = if path.as_os_str().as_bytes().len() <= LONGEST {
-        UnixStream::connect(path)
-    } else {
-        connect_from_folder(path)
-    };
-    stream.map(OwnedFd::from).map_err(failed)
+    let connected =
+        if path.as_os_str().as_bytes().len() <= LONGEST { patiently(path) } else { connect_from_folder(path) };
+    connected.map_err(failed)
+}
+
+/// Whoever listens may not take connections, or not what is sent: that must not hold up a container for ever. The time is for
+/// each call, connect(2) included (unix(7), `SO_SNDTIMEO`).
+fn patiently(path: &Path) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+    let address = SocketAddrUnix::new(path)?;
+    match rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address)) {
+        Ok(()) => Ok(socket),
+        Err(Errno::AGAIN) => Err(io::Error::new(io::ErrorKind::TimedOut, "nobody takes the connection")),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Shortens a path by naming its folder through a descriptor: the working directory is not ours to change.
-fn connect_from_folder(path: &Path) -> io::Result<UnixStream> {
+fn connect_from_folder(path: &Path) -> io::Result<OwnedFd> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
-    UnixStream::connect(short)
+    patiently(&short)
 }
 
 #[cfg(test)]
