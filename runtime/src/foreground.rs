@@ -103,7 +103,7 @@ pub fn wait(pid: i32, signals: &Signals, mut proxy: Option<Proxy>, mut relay: Op
 
 /// Passes on what the program says of its readiness. A service manager that does not listen is not asked again.
 fn pass_on(relay: &mut Option<Relay>) {
-    if let Some(Err(error)) = relay.as_ref().map(|relay| relay.carry(None)) {
+    if let Some(Err(error)) = relay.as_mut().map(|relay| relay.carry(None)) {
         log::warn(&format!("{:#}", anyhow::Error::from(error)));
         *relay = None;
     }
@@ -114,7 +114,7 @@ fn pass_on(relay: &mut Option<Relay>) {
 fn poll(signals: &Signals, proxy: Option<&mut Proxy>, relay: &mut Option<Relay>) -> Result<bool, Error> {
     let interests = proxy.as_ref().map(|proxy| proxy.interests()).unwrap_or_default();
     let mut polled = vec![PollFd::new(signals, PollFlags::IN)];
-    polled.extend(relay.as_ref().map(|relay| PollFd::new(relay, PollFlags::IN)));
+    polled.extend(relay.as_ref().map(Relay::waits));
     let others = polled.len();
     if let Some(proxy) = proxy.as_ref() {
         polled.extend(interests.iter().map(|&(end, flags)| PollFd::from_borrowed_fd(proxy.end(end), flags)));

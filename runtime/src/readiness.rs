@@ -8,13 +8,20 @@
 //! The socket is in a folder beside the state, which is bound into the container, as with runc.
 
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{SocketAddrUnix, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Where the folder is in the container.
 const INSIDE: &str = "/run/notify";
@@ -24,6 +31,10 @@ pub const SOCKET: &str = "notify.sock";
 const VARIABLE: &str = "NOTIFY_SOCKET";
 /// systemd takes no longer message (`NOTIFY_BUFFER_MAX`).
 const LONGEST: usize = 4096;
+/// How many messages are read before others have their turn.
+const AT_A_TIME: usize = 16;
+/// How long to wait until what was said has been read.
+const BARRIER: Duration = Duration::from_secs(30);
 
 /// What a program may say (sd_notify(3)). Not which process is the main one, for its numbers are others; nothing about
 /// descriptors, which are not passed on; and nothing about who else may speak.
@@ -88,6 +99,12 @@ impl Manager {
         };
         address.map(Self).map_err(|_kind| Error::Address(text.to_string_lossy().into_owned()))
     }
+
+    fn connect(&self) -> rustix::io::Result<OwnedFd> {
+        let socket = socket()?;
+        rustix::net::connect(&socket, &self.0)?;
+        Ok(socket)
+    }
 }
 
 /// Puts the socket of this folder into the container.
@@ -117,18 +134,16 @@ fn passed_on(message: &[u8]) -> (Vec<u8>, bool) {
     (lines.join(&b'\n'), ready)
 }
 
-/// Passes on what a container says.
+/// Passes on what a container says. Neither it nor the service manager can hold us up: there is an end of what is read at a
+/// time, and nothing more is read until what was read has been passed on.
 #[derive(Debug)]
 pub struct Relay {
     inside: OwnedFd,
-    outside: OwnedFd,
+    outside: Option<OwnedFd>,
     manager: Manager,
-}
-
-impl AsFd for Relay {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inside.as_fd()
-    }
+    /// What the service manager has not taken yet, and whether it says that the program is ready.
+    pending: VecDeque<(Vec<u8>, bool)>,
+    is_ready: bool,
 }
 
 impl Relay {
@@ -137,115 +152,144 @@ impl Relay {
     /// # Errors
     /// [`Error::Inside`].
     pub fn listen(folder: &OwnedFd, id: &str, manager: Manager) -> Result<Self, Error> {
-        let make = || -> rustix::io::Result<Self> {
-            let socket = || {
-                let flags = SocketFlags::CLOEXEC;
-                rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
-            };
-            let (inside, outside) = (socket()?, socket()?);
+        let make = || -> rustix::io::Result<OwnedFd> {
+            let inside = socket()?;
+            // A `start` that was killed has left its own.
+            match rustix::fs::unlinkat(folder, SOCKET, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
             // By the descriptor, because the path of a state folder may be longer than a socket's may be.
             let path = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
-            rustix::net::bind(&inside, &SocketAddrUnix::new(path)?)?;
-            // Any user of the container may say that it is ready; the umask would have kept some from it.
-            rustix::fs::chmodat(folder, SOCKET, rustix::fs::Mode::from(0o666), rustix::fs::AtFlags::empty())?;
-            Ok(Self { inside, outside, manager })
+            let address = SocketAddrUnix::new(path)?;
+            // Any user of the container may say that it is ready. Not by chmod(2) afterwards: the container could have put
+            // another file there.
+            let usual = rustix::process::umask(Mode::from(0o111));
+            let bound = rustix::net::bind(&inside, &address);
+            rustix::process::umask(usual);
+            bound.map(|()| inside)
         };
-        make().map_err(|errno| Error::Inside { id: id.to_owned(), source: errno.into() })
+        let inside = make().map_err(|errno| Error::Inside { id: id.to_owned(), source: errno.into() })?;
+        Ok(Self { inside, outside: None, manager, pending: VecDeque::new(), is_ready: false })
     }
 
-    /// Passes on all that was said; whether the program is ready. `main` is who the service manager is to take for the main
-    /// process of the service from then on.
+    /// What to wait for: that the container says something, or that the service manager can be told more.
+    #[must_use]
+    pub fn waits(&self) -> PollFd<'_> {
+        match &self.outside {
+            Some(outside) if !self.pending.is_empty() => PollFd::new(outside, PollFlags::OUT),
+            _ => PollFd::new(&self.inside, PollFlags::IN),
+        }
+    }
+
+    /// Passes on what was said, or as much of it as is right at a time; whether the service manager knows that the program is
+    /// ready. `main` is who it is to take for the main process of the service from then on.
     ///
     /// # Errors
     /// [`Error::Hear`], [`Error::Tell`].
-    pub fn carry(&self, main: Option<i32>) -> Result<bool, Error> {
-        let mut all_ready = false;
-        let mut message = [0; LONGEST];
-        loop {
-            // Descriptors that come along are closed by the kernel, for which a barrier waits (sd_notify_barrier(3)).
-            let length = match rustix::net::recv(&self.inside, &mut message[..], RecvFlags::DONTWAIT) {
-                Ok((length, _)) => length,
-                Err(Errno::AGAIN) => return Ok(all_ready),
-                Err(Errno::INTR) => continue,
-                Err(errno) => return Err(Error::Hear(errno.into())),
-            };
-            let (mut words, ready) = passed_on(&message[..length]);
-            all_ready |= ready;
-            if let (Some(pid), true) = (main, ready) {
-                words = [format!("MAINPID={pid}\n").as_bytes(), &words].concat();
+    pub fn carry(&mut self, main: Option<i32>) -> Result<bool, Error> {
+        // One more than the longest, to know it from a longer one.
+        let mut message = [0; LONGEST + 1];
+        for _ in 0..AT_A_TIME {
+            if !self.flush()? {
+                break;
             }
-            if !words.is_empty() {
-                let send = || rustix::net::sendto(&self.outside, &words, SendFlags::NOSIGNAL, &self.manager.0);
-                rustix::io::retry_on_intr(send).map_err(|errno| Error::Tell(errno.into()))?;
+            // Descriptors that come along are closed by the kernel, for which a barrier waits (sd_notify_barrier(3)).
+            match rustix::net::recv(&self.inside, &mut message[..], RecvFlags::DONTWAIT) {
+                // As systemd does: what was cut off could have changed what is left.
+                Ok((length, _)) if length > LONGEST => {}
+                Ok((length, _)) => self.take(&message[..length], main),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::Hear(errno.into())),
             }
         }
+        self.flush()?;
+        Ok(self.is_ready)
     }
+
+    fn take(&mut self, message: &[u8], main: Option<i32>) {
+        let (mut words, ready) = passed_on(message);
+        if let (Some(pid), true) = (main, ready) {
+            let line = format!("MAINPID={pid}\n");
+            if words.len() + line.len() <= LONGEST {
+                words = [line.as_bytes(), &words].concat();
+            } else {
+                self.pending.push_back((line.into_bytes(), false));
+            }
+        }
+        if !words.is_empty() {
+            self.pending.push_back((words, ready));
+        }
+    }
+
+    /// Tells the service manager what is pending; whether that is done.
+    fn flush(&mut self) -> Result<bool, Error> {
+        let failed = |errno: Errno| Error::Tell(errno.into());
+        while let Some((words, ready)) = self.pending.front() {
+            let known = self.outside.take();
+            let is_new = known.is_none();
+            let outside = match known {
+                Some(outside) => outside,
+                None => self.manager.connect().map_err(failed)?,
+            };
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match rustix::io::retry_on_intr(|| rustix::net::send(&outside, words, flags)) {
+                Ok(_all) => {
+                    self.is_ready |= *ready;
+                    self.pending.pop_front();
+                }
+                Err(Errno::AGAIN) => {
+                    self.outside = Some(outside);
+                    return Ok(false);
+                }
+                // It has been started again since.
+                Err(Errno::CONNREFUSED | Errno::NOTCONN | Errno::CONNRESET) if !is_new => continue,
+                Err(errno) => return Err(failed(errno)),
+            }
+            self.outside = Some(outside);
+        }
+        Ok(true)
+    }
+
+    /// Waits until the service manager has read what it was told (sd_notify_barrier(3)), 30 s at most: it finds out whose a
+    /// message is by looking at the sender, who may be about to end. One that knows no barriers lets go of it as soon.
+    ///
+    /// # Errors
+    /// [`Error::Tell`].
+    pub fn barrier(&self) -> Result<(), Error> {
+        let Some(outside) = &self.outside else { return Ok(()) };
+        let sent = || -> rustix::io::Result<()> {
+            let deadline = Instant::now() + BARRIER;
+            let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+            let rights = [theirs.as_fd()];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            control.push(SendAncillaryMessage::ScmRights(&rights));
+            until(&PollFd::new(outside, PollFlags::OUT), deadline)?;
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            rustix::net::sendmsg(outside, &[IoSlice::new(b"BARRIER=1")], &mut control, flags)?;
+            drop(theirs);
+            until(&PollFd::new(&ours, PollFlags::IN), deadline)
+        };
+        sent().map_err(|errno| Error::Tell(errno.into()))
+    }
+}
+
+/// Waits for what is polled, or for the deadline.
+fn until(polled: &PollFd<'_>, deadline: Instant) -> rustix::io::Result<()> {
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [polled.clone()], left.as_ref()) {
+            Err(Errno::INTR) => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
+fn socket() -> rustix::io::Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::net::UnixDatagram;
-
-    #[test]
-    fn a_container_says_what_it_may() {
-        let check = |said: &str, passed: &str, ready: bool| {
-            assert_eq!(passed_on(said.as_bytes()), (passed.as_bytes().to_vec(), ready), "{said:?}");
-        };
-        check("READY=1", "READY=1", true);
-        check("READY=1\nSTATUS=all = well\nMAINPID=1\n", "READY=1\nSTATUS=all = well", true);
-        check("READY=0", "READY=0", false);
-        check("FDSTORE=1\nFDNAME=x\nBARRIER=1\nNOTIFYACCESS=all", "", false);
-        check("READY\nREADYY=1\nXREADY=1\n\n=", "", false);
-        check("WATCHDOG=1", "WATCHDOG=1", false);
-        assert_eq!(passed_on(b"STATUS=\xff\n\xfe=1"), (b"STATUS=\xff".to_vec(), false));
-    }
-
-    #[test]
-    fn managers_are_paths_or_abstract() {
-        for good in ["/run/systemd/notify", "@abstract"] {
-            assert!(Manager::at(OsStr::new(good)).is_ok(), "{good}");
-        }
-        for bad in ["relative", "vsock:2:1", &format!("/{}", "x".repeat(200))] {
-            assert!(Manager::at(OsStr::new(bad)).unwrap_err().to_string().contains("unset it"), "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_is_said_inside_is_heard_outside() {
-        let folder = tempfile::tempdir().unwrap();
-        let outer = folder.path().join("outer");
-        let manager = UnixDatagram::bind(&outer).unwrap();
-        let dir = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
-        let relay = Relay::listen(&dir, "x", Manager::at(outer.as_os_str()).unwrap()).unwrap();
-        let program = UnixDatagram::unbound().unwrap();
-        let say = |text: &str| program.send_to(text.as_bytes(), folder.path().join(SOCKET)).unwrap();
-        assert!(!relay.carry(None).unwrap());
-        say("STATUS=begins");
-        say("MAINPID=1");
-        assert!(!relay.carry(Some(7)).unwrap());
-        say("READY=1\nMAINPID=1");
-        assert!(relay.carry(Some(7)).unwrap());
-        let mut buffer = [0; 99];
-        let mut heard = || {
-            let length = manager.recv(&mut buffer).unwrap();
-            String::from_utf8(buffer[..length].to_vec()).unwrap()
-        };
-        assert_eq!([heard(), heard()], ["STATUS=begins", "MAINPID=7\nREADY=1"]);
-    }
-
-    #[test]
-    fn the_configuration_gets_a_mount_and_a_variable() {
-        let mut spec = Spec::default();
-        spec.process_mut()
-            .as_mut()
-            .unwrap()
-            .set_env(Some(vec!["NOTIFY_SOCKET=/other".into(), "NOTIFY_SOCKETS=1".into()]));
-        let before = spec.mounts().as_ref().unwrap().len();
-        provide(&mut spec, Path::new("/state/x/notify"));
-        let environment = spec.process().as_ref().unwrap().env().clone().unwrap();
-        assert_eq!(environment, ["NOTIFY_SOCKETS=1", "NOTIFY_SOCKET=/run/notify/notify.sock"]);
-        let mounts = spec.mounts().as_ref().unwrap();
-        assert_eq!((mounts.len(), mounts[before].destination().as_path()), (before + 1, Path::new(INSIDE)));
-    }
-}
+mod tests;

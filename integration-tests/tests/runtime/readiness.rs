@@ -1,5 +1,6 @@
 //! sd_notify(3): what a program in a container says of its readiness reaches the service manager that started the runtime.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,13 @@ impl Manager {
         let mut message = [0; 4096];
         let heard = eventually(what, || self.socket.recv(&mut message).ok());
         assert_eq!(String::from_utf8_lossy(&message[..heard]), what);
+    }
+
+    /// What waits until all was read, and is let go of by that.
+    fn hears_the_barrier(&self, kind: Kind) {
+        if kind == Kind::Skiff {
+            self.hears("BARRIER=1");
+        }
     }
 
     fn hears_nothing(&self) {
@@ -107,6 +115,7 @@ fn start_and_a_detached_run_wait_until_it_is_ready() {
             if runtime.kind == Kind::Skiff {
                 manager.hears(&format!("MAINPID={}\nREADY=1", container.pid()));
             }
+            manager.hears_the_barrier(runtime.kind);
             waiting.wait().exits(0);
             assert_eq!(container.status(), "running");
             container.delete(&["--force"]).ok();
@@ -129,6 +138,58 @@ fn the_end_of_a_program_that_never_was_ready_ends_the_wait() {
     });
 }
 
+/// A service of a shell, whose container outlives the command that has started it.
+#[runs(guest)]
+fn a_start_that_ends_at_once_is_heard() {
+    each(&[OTHER_SOCKET, NO_REFERENCE, SAYS_MORE], |runtime| {
+        let script = "/usr/bin/systemd-notify --ready; trap 'exit 0' TERM; while :; do sleep 1; done";
+        let bundle = with_the_machines_programs(Bundle::script(script));
+        runtime.write(&bundle);
+        let container = runtime.container(&bundle);
+        for round in 0..3 {
+            let unit = format!("{}-{round}.service", bundle.id);
+            let command = container.run_command(&["--detach"]).words().join(" ");
+            let properties = ["Type=notify", "NotifyAccess=all", "TimeoutStartSec=60"];
+            let mut start = vec!["--unit", &unit, "--collect", "--quiet"];
+            properties.iter().for_each(|property| start.extend(["--property", property]));
+            let service = format!("{command} && exec sleep 1000");
+            start.extend(["sh", "-c", &service]);
+            Invocation::new("systemd-run", &start).run().ok();
+            Invocation::new("systemctl", &["stop", &unit]).run().ok();
+            container.delete(&["--force"]).ok();
+        }
+        container.assert_gone();
+    });
+}
+
+/// What a program says comes to whoever listens, and what a container puts beside its socket holds nobody up.
+#[runs(everywhere)]
+fn a_socket_that_was_left_and_files_beside_it() {
+    each(&[OTHER_SOCKET, NO_REFERENCE, SAYS_MORE], |runtime| {
+        let manager = Manager::new();
+        let bundle = Bundle::sleeper();
+        let container = runtime.container(&bundle);
+        runtime.write(&bundle);
+        let folder = bundle.path().to_string_lossy().into_owned();
+        container.verb("create", &["--bundle", &folder], &[]).env("NOTIFY_SOCKET", &manager.path()).run().ok();
+        let notify = runtime.root().join(&container.id).join("notify");
+        // As by a `start` that was killed; as by a container that may mount.
+        drop(UnixDatagram::bind(notify.join("notify.sock")).unwrap());
+        std::fs::create_dir_all(notify.join("a/b")).unwrap();
+        std::fs::write(notify.join("a/file"), "").unwrap();
+        let waiting = container.verb("start", &[], &[]).env("NOTIFY_SOCKET", &manager.path()).spawn();
+        container.reaches("running");
+        say(&container, "READY=1");
+        manager.hears(&format!("MAINPID={}\nREADY=1", container.pid()));
+        manager.hears_the_barrier(runtime.kind);
+        waiting.wait().exits(0);
+        let mode = std::fs::metadata(notify.join("notify.sock")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
+        container.delete(&["--force"]).ok();
+        container.assert_gone();
+    });
+}
+
 #[test]
 fn a_manager_that_cannot_be_told() {
     each(&[OTHER_SOCKET, NO_REFERENCE, SAYS_MORE], |runtime| {
@@ -144,6 +205,13 @@ fn a_manager_that_cannot_be_told() {
         container.kill("TERM").ok();
         let outcome = running.wait().exits(0);
         assert!(outcome.stderr.contains("NOTIFY_SOCKET") && outcome.stderr.contains("No such file"), "{outcome}");
+        container.assert_gone();
+        let starting = container.run_command(&["--detach"]).env("NOTIFY_SOCKET", "/nobody/is/here").spawn();
+        container.reaches("running");
+        say(&container, "READY=1");
+        let outcome = starting.wait().exits(0);
+        assert!(outcome.stderr.contains("runs; cannot tell the service manager"), "{outcome}");
+        container.delete(&["--force"]).ok();
         container.assert_gone();
     });
 }

@@ -25,7 +25,10 @@ impl Notice {
     pub fn of(location: &Location) -> Result<Option<Self>, Error> {
         let failed = |path: std::path::PathBuf| move |source| Error::Read { path, source };
         match (location.v1("memory"), location.v2()) {
-            (Some(dir), _) => version_1(&dir.path).map(Some).map_err(failed(dir.path.join("memory.oom_control"))),
+            (Some(dir), _) => match version_1(&dir.path) {
+                Err(error) if is_gone(&error) => Ok(None),
+                asked => asked.map(Some).map_err(failed(dir.path.join("memory.oom_control"))),
+            },
             (None, Some(dir)) => {
                 let path = dir.path.join("memory.events");
                 match File::open(&path) {

@@ -345,6 +345,8 @@ fn memory(folder: &Folder) -> Memory {
         swap = MemoryEntry {
             limit: alone.limit.saturating_add(usage.limit),
             usage: alone.usage.saturating_add(usage.usage),
+            // The highest of the sum is not the sum of the highest.
+            max: 0,
             ..alone
         };
     }
@@ -409,9 +411,11 @@ fn huge_pages(folder: &Folder) -> BTreeMap<String, HugePages> {
         .collect()
 }
 
+/// Of its files alone: a container with a cgroup tree of its own gives names to folders.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -442,6 +446,7 @@ mod tests {
             ("memory.max", "max\n"),
             ("memory.swap.current", "5\n"),
             ("memory.swap.max", "50\n"),
+            ("memory.swap.peak", "6\n"),
             ("pids.current", "3\n"),
             ("pids.max", "max\n"),
             ("io.stat", "8:0 rbytes=5 wbytes=6 rios=7 wios=8 dbytes=0 dios=0\n"),

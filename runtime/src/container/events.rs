@@ -76,6 +76,10 @@ pub fn watch(entry: &Entry, interval: Duration, mut tell: impl FnMut(Event) -> i
     let (record, init) = living(entry)?;
     let failed = |source| Error::Wait { id: record.id.clone(), source };
     let process = handle(&init).map_err(failed)?;
+    // If it lives now, the number meant it.
+    if !init.is_alive() {
+        return Err(Error::NotRunning { id: record.id, status: Status::Stopped });
+    }
     let mut notice = match Notice::of(&record.cgroup) {
         Ok(notice) => notice,
         // Kills are still counted; they are looked for at each interval.
@@ -99,16 +103,17 @@ pub fn watch(entry: &Entry, interval: Duration, mut tell: impl FnMut(Event) -> i
         // Before the count, so that no kill comes after the last look.
         let ended = !init.is_alive();
         let count = cgroup::oom_kills(&record.cgroup)?;
-        if count > kills {
-            kills = count;
+        for _ in kills..count {
             tell(Event::Oom).map_err(Error::Tell)?;
         }
+        kills = count;
         if ended {
             return Ok(());
         }
         if Instant::now() >= next {
             tell(Event::Stats(Box::new(cgroup::stats(&record.cgroup)))).map_err(Error::Tell)?;
-            next += interval;
+            // What was missed, while we were stopped or not read, is not made up for.
+            next = (next + interval).max(Instant::now());
         }
     }
 }
@@ -117,7 +122,9 @@ fn living(entry: &Entry) -> Result<(Record, Identity), Error> {
     let Seen { record, status } = look(entry)?;
     let id = record.id.clone();
     match (&record.init, status) {
-        (Some(_), Status::Created | Status::Running | Status::Paused) if record.cgroup.dirs.is_empty() => {
+        (Some(_), Status::Created | Status::Running | Status::Paused)
+            if !record.cgroup.dirs.iter().any(|dir| dir.path.is_dir()) =>
+        {
             Err(Error::NoCgroup(id))
         }
         (Some(init), Status::Created | Status::Running | Status::Paused) => {

@@ -4,7 +4,7 @@ use super::delete::{self, destroy};
 use super::kill::{Handle, handle};
 use super::observe::look;
 use crate::readiness::{self, Manager, Relay};
-use crate::state::{self, Entry, Record, START_SOCKET};
+use crate::state::{self, Entry, Identity, Record, START_SOCKET};
 use crate::sync::{self, Channel, Message};
 use crate::{hooks, log};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -108,28 +108,41 @@ pub fn relay(entry: &Entry) -> Result<Option<Relay>, Error> {
 }
 
 /// Waits until the program is ready or has ended, as `runc start` does; the service manager hears which process is the main
-/// one.
+/// one. One that cannot be told is not what is wrong with a container that runs.
 ///
 /// # Errors
 /// [`Error::Readiness`].
 pub fn until_ready(record: &Record, relay: Option<Relay>) -> Result<(), Error> {
     let (Some(relay), Some(init)) = (relay, &record.init) else { return Ok(()) };
-    let process = handle(init).map_err(readiness::Error::Hear)?;
-    let mut set = vec![PollFd::new(&relay, PollFlags::IN)];
-    let mut moment = None;
-    match &process {
-        Handle::Pidfd(pidfd) => set.push(PollFd::new(pidfd, PollFlags::IN)),
-        Handle::Number | Handle::Gone => moment = Some(Timespec { tv_sec: 0, tv_nsec: 50_000_000 }),
+    match tell_when_ready(init, relay) {
+        Err(error @ readiness::Error::Tell(_)) => {
+            log::warn(&format!("container `{}` runs; {:#}", record.id, anyhow::Error::from(error)));
+            Ok(())
+        }
+        told => Ok(told?),
     }
+}
+
+fn tell_when_ready(init: &Identity, mut relay: Relay) -> Result<(), readiness::Error> {
+    let process = handle(init).map_err(readiness::Error::Hear)?;
     loop {
         // Before its last words are read, so that they are.
         let lives = init.is_alive();
-        if relay.carry(Some(init.pid))? || !lives {
+        if relay.carry(Some(init.pid))? {
+            return relay.barrier();
+        }
+        if !lives {
             return Ok(());
+        }
+        let mut set = vec![relay.waits()];
+        let mut moment = None;
+        match &process {
+            Handle::Pidfd(pidfd) => set.push(PollFd::new(pidfd, PollFlags::IN)),
+            Handle::Number | Handle::Gone => moment = Some(Timespec { tv_sec: 0, tv_nsec: 50_000_000 }),
         }
         match poll(&mut set, moment.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(readiness::Error::Hear(errno.into()).into()),
+            Err(errno) => return Err(readiness::Error::Hear(errno.into())),
         }
     }
 }

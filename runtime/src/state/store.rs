@@ -252,14 +252,13 @@ impl Entry {
         }
     }
 
+    /// With whatever the container has put there, if it may.
     fn remove_notify(&self) -> Result<(), Error> {
-        let Some(folder) = self.notify()? else { return Ok(()) };
-        let gone = |removed: rustix::io::Result<()>| match removed {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(self.fail_file(NOTIFY, "remove", errno.into())),
-        };
-        gone(rustix::fs::unlinkat(&folder, crate::readiness::SOCKET, AtFlags::empty()))?;
-        gone(rustix::fs::unlinkat(&self.dir, NOTIFY, AtFlags::REMOVEDIR))
+        let path = format!("/proc/self/fd/{}/{NOTIFY}", self.dir.as_raw_fd());
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.fail_file(NOTIFY, "remove", error)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the container waits for `start`.
