@@ -5,7 +5,7 @@
 //! 1. [`before_root`] while the host's /proc is there: OOM score and session keyring;
 //! 2. the root changes;
 //! 3. [`environment::complete`], inside the root but before the user's limits and rights can hide `/etc/passwd`;
-//! 4. [`enter`]: limits, scheduling, working directory, user, capabilities, `no_new_privs`;
+//! 4. [`enter`]: limits, scheduling, memory policy, working directory, user, capabilities, `no_new_privs`;
 //! 5. [`program::find`], with the eyes of the user;
 //! 6. [`program::exec_alone`], which loads the system call filter just before the exec, so that a filter needs to allow little
 //!    on our account; or, where somebody could reach for the process meanwhile, [`confine`] earlier.
@@ -13,7 +13,7 @@
 //! In a new user namespace the child has lost the rights for raising limits and lowering the OOM score: there the
 //! parent calls [`from_outside`], and [`Plan::in_user_namespace`] makes the child leave both alone.
 
-use oci_spec::runtime::{LinuxPersonality, Process};
+use oci_spec::runtime::{LinuxMemoryPolicy, LinuxPersonality, Process};
 use rustix::process::Pid;
 
 use std::os::fd::OwnedFd;
@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 use crate::seccomp::{self, Filter};
 use crate::sys::{prctl, sched};
 
+pub mod affinity;
 pub mod capabilities;
 pub mod credentials;
 pub mod cwd;
@@ -29,6 +30,8 @@ pub mod environment;
 mod error;
 pub mod keyring;
 pub mod limits;
+pub mod list;
+pub mod memory_policy;
 pub mod program;
 pub mod scheduling;
 
@@ -49,6 +52,8 @@ pub struct Facts<'a> {
     pub listen: Option<&'a Listen>,
     /// `linux.personality`.
     pub personality: Option<&'a LinuxPersonality>,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: Option<&'a LinuxMemoryPolicy>,
 }
 
 /// Everything about the process, checked, in the form the kernel takes it.
@@ -64,6 +69,10 @@ pub struct Plan {
     pub io_priority: Option<i32>,
     /// `linux.personality`, as `personality(2)` takes it.
     pub personality: Option<libc::c_ulong>,
+    /// `linux.memoryPolicy`, as `set_mempolicy(2)` takes it.
+    pub memory_policy: Option<memory_policy::Policy>,
+    /// `process.execCPUAffinity`, which is for `exec` alone.
+    pub affinity: affinity::Affinity,
     /// The session keyring to join, unless it stays.
     pub keyring: Option<keyring::Keyring>,
     /// `process.cwd`.
@@ -112,6 +121,8 @@ pub fn plan(process: &Process, facts: &Facts<'_>) -> Result<(Plan, Vec<String>),
         scheduler: process.scheduler().as_ref().map(scheduling::plan).transpose()?,
         io_priority: process.io_priority().as_ref().map(scheduling::plan_io_priority).transpose()?,
         personality: facts.personality.map(scheduling::plan_personality).transpose()?,
+        memory_policy: facts.memory_policy.map(memory_policy::plan).transpose()?,
+        affinity: process.exec_cpu_affinity().as_ref().map(affinity::plan).transpose()?.unwrap_or_default(),
         keyring: facts.keyring_of.map(|id| keyring::plan(id, identity.in_user_namespace)).transpose()?,
         cwd: cwd::plan(process.cwd())?,
         capabilities,
@@ -167,6 +178,9 @@ pub fn enter(plan: &Plan) -> Result<(), Error> {
             hint: "",
             source,
         })?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        memory_policy::apply(policy)?;
     }
     // First as root, which may enter what the user cannot; then as the user, who may enter what root cannot (NFS).
     let entry = cwd::enter(&plan.cwd)?;

@@ -8,6 +8,7 @@ pub mod keyring;
 pub mod kill;
 pub mod mount;
 pub mod network;
+pub mod numa;
 pub mod prctl;
 pub mod sched;
 pub mod seccomp;

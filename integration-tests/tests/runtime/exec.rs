@@ -396,7 +396,7 @@ fn wrong_words_are_refused_and_nothing_is_left() {
             (r#"{"cwd":"/","user":{},"args":[]}"#, "process.args"),
             (r#"{"cwd":"x","user":{},"args":["true"]}"#, "process.cwd"),
             (r#"{"cwd":"/","user":{},"args":["true"],"apparmorProfile":"x"}"#, "apparmorProfile"),
-            (r#"{"cwd":"/","user":{},"args":["true"],"execCPUAffinity":{"initial":"0"}}"#, "execCPUAffinity"),
+            (r#"{"cwd":"/","user":{},"args":["true"],"execCPUAffinity":{"initial":"x"}}"#, "execCPUAffinity.initial"),
         ] {
             let file = container.bundle.path().join("bad.json");
             fs::write(&file, text).unwrap();

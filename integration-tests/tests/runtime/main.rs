@@ -18,6 +18,7 @@ mod mounts;
 mod namespaces;
 mod notify;
 mod pause;
+mod placement;
 mod process;
 mod protected_paths;
 mod ps;

@@ -4,6 +4,7 @@
 use super::print;
 use crate::hooks;
 use crate::namespaces::Kind;
+use crate::process::memory_policy;
 use crate::{rootfs, seccomp};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -33,7 +34,10 @@ fn document() -> Value {
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
-            "memoryPolicy": {},
+            "memoryPolicy": {
+                "modes": memory_policy::MODES.map(|(name, ..)| name),
+                "flags": memory_policy::FLAGS.map(|(name, ..)| name),
+            },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": false },
         },

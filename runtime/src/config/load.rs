@@ -69,7 +69,6 @@ pub fn load_process(path: &Path) -> Result<(Process, Vec<String>), Error> {
         let member = member_at(&text, source.line(), source.column());
         Error::InvalidProcess { path: path.to_owned(), member, source }
     })?;
-    refuse::check_process(&process)?;
     Ok((process, warnings))
 }
 
@@ -99,9 +98,9 @@ fn read(
     Ok(text)
 }
 
-/// Parses the document. The specification wants an unknown capability to be a warning (config.md, "Linux Process"),
-/// `oci-spec` makes it an error: only when parsing fails are such names looked for, taken out and reported. `process` is
-/// the JSON pointer of the process in the document.
+/// Parses the document. The specification wants an unknown capability to be a warning and an empty list of processors to be
+/// none (config.md, "Linux Process"), `oci-spec` makes both an error: only when parsing fails are such values looked for and
+/// taken out, the first with a warning. `process` is the JSON pointer of the process in the document.
 fn parse<T: DeserializeOwned>(text: &[u8], process: &str) -> Result<(T, Vec<String>), serde_json::Error> {
     let first = match serde_json::from_slice::<T>(text) {
         Ok(document) => return Ok((document, Vec::new())),
@@ -109,7 +108,8 @@ fn parse<T: DeserializeOwned>(text: &[u8], process: &str) -> Result<(T, Vec<Stri
     };
     let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(text) else { return Err(first) };
     let warnings = remove_unknown_capabilities(&mut document, process);
-    if warnings.is_empty() {
+    let emptied = remove_empty_affinity(&mut document, process);
+    if warnings.is_empty() && !emptied {
         return Err(first);
     }
     // Through text, because a second way into the same types would double the code that parses them. Another fault
@@ -135,6 +135,14 @@ fn remove_unknown_capabilities(document: &mut serde_json::Value, process: &str) 
     warnings
 }
 
+fn remove_empty_affinity(document: &mut serde_json::Value, process: &str) -> bool {
+    let affinity = document.pointer_mut(&format!("{process}/execCPUAffinity"));
+    let Some(affinity) = affinity.and_then(serde_json::Value::as_object_mut) else { return false };
+    let before = affinity.len();
+    affinity.retain(|_, list| list != "");
+    affinity.len() < before
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +164,15 @@ mod tests {
         let (process, warnings): (Process, _) = parse(text, "").unwrap();
         assert_eq!((process.args().as_ref().unwrap().len(), warnings.len()), (1, 1));
         assert!(parse::<Process>(b"{}", "").is_err());
+    }
+
+    #[test]
+    fn an_empty_list_of_processors_is_none() {
+        let text = br#"{"cwd":"/","args":["a"],"user":{},"execCPUAffinity":{"initial":"","final":"1"}}"#;
+        let (process, warnings): (Process, _) = parse(text, "").unwrap();
+        let affinity = process.exec_cpu_affinity().as_ref().unwrap();
+        assert_eq!((affinity.initial(), affinity.cpu_affinity_final().as_deref()), (&None, Some("1")));
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Holds a document against what this runtime enforces. Pure: the document alone decides.
 
 use super::Error;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Spec;
 
 /// The newest minor version of the specification whose members are all known here; one of a later version might name
 /// something that would be ignored.
@@ -31,22 +31,6 @@ pub(super) fn check(spec: &Spec) -> Result<(), Error> {
     }
 }
 
-/// The same for a process by itself.
-///
-/// # Errors
-/// [`Error::Unsupported`], naming the member.
-pub(super) fn check_process(process: &Process) -> Result<(), Error> {
-    match affinity(Some(process)) {
-        (property, true, reason) => Err(Error::Unsupported { property, reason }),
-        _ => Ok(()),
-    }
-}
-
-fn affinity(process: Option<&Process>) -> (&'static str, bool, &'static str) {
-    let asked = process.is_some_and(|process| process.exec_cpu_affinity().is_some());
-    ("process.execCPUAffinity", asked, NOT_BUILT)
-}
-
 fn check_version(version: &str) -> Result<(), Error> {
     let refuse = || Error::Version(version.to_owned());
     let release = version.split(['-', '+']).next().unwrap_or_default();
@@ -57,15 +41,13 @@ fn check_version(version: &str) -> Result<(), Error> {
     }
 }
 
-fn unsupported(spec: &Spec) -> [(&'static str, bool, &'static str); 9] {
+fn unsupported(spec: &Spec) -> [(&'static str, bool, &'static str); 7] {
     let linux = spec.linux().as_ref();
     let asked = |present: fn(&oci_spec::runtime::Linux) -> bool| linux.is_some_and(present);
     [
         ("linux.mountLabel", asked(|linux| linux.mount_label().as_ref().is_some_and(|it| !it.is_empty())), NOT_BUILT),
         ("linux.intelRdt", asked(|linux| linux.intel_rdt().is_some()), NOT_BUILT),
-        ("linux.memoryPolicy", asked(|linux| linux.memory_policy().is_some()), NOT_BUILT),
         ("linux.netDevices", asked(|linux| linux.net_devices().as_ref().is_some_and(|it| !it.is_empty())), NOT_BUILT),
-        affinity(spec.process().as_ref()),
         ("vm", spec.vm().is_some(), "skiff does not run virtual machines"),
         ("windows", spec.windows().is_some(), OTHER_SYSTEM),
         ("solaris", spec.solaris().is_some(), OTHER_SYSTEM),

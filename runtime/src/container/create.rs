@@ -249,6 +249,7 @@ fn interior(request: &Request, (spec, process): (&Spec, Process), plans: &Plans)
         namespaces: plans.namespaces.own().collect(),
         process,
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().clone()),
+        memory_policy: spec.linux().as_ref().and_then(|linux| linux.memory_policy().clone()),
         keyring: !request.no_new_keyring,
         seccomp: plans.process.seccomp.is_some(),
         listener: plans.listener.clone(),
@@ -369,6 +370,7 @@ fn equip<'a>(
     let wait_first = plans.namespaces.makes(Kind::User)
         || plans.process.in_user_namespace()
         || manager.is_some()
+        || plans.process.memory_policy.is_some()
         || location.dirs.iter().any(|dir| dir.kind != cgroup::Kind::V2);
     let kit = init::Kit {
         plans,
@@ -431,11 +433,16 @@ impl Maker<'_> {
         if wait_first || !in_cgroup {
             self.set_from_outside()?;
         }
-        if wait_first {
+        // A memory policy is held to `cpuset.mems`, which therefore has to be there first.
+        let policy = self.plans.process.memory_policy.is_some();
+        if wait_first && !policy {
             self.proceed()?;
         }
         // While init mounts. Nothing of the container's runs yet that a limit could be late for.
         self.ours.cgroup.apply(&self.plans.cgroup.1)?;
+        if wait_first && policy {
+            self.proceed()?;
+        }
         if let Some(uid) = self.plans.cgroup_owner {
             self.ours.cgroup.delegate(uid)?;
         }

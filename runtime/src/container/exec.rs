@@ -222,6 +222,8 @@ pub fn prepare<'a>(entry: &Entry, request: &'a Request) -> Result<Waiting<'a>, E
         wait_first: plans.process.in_user_namespace() || cgroup.location().dirs.iter().any(is_v1),
         preserve: request.preserve_fds,
     };
+    // Of ourselves, so that no work for the process is done elsewhere. We stay there: all that is left is to wait for it.
+    process::affinity::begin(&plans.process.affinity)?;
     let side = sys_clone::clone(sys_clone::Request { flags: 0, cgroup: cgroup.v2_dir(), sibling: false });
     let must_be_moved = |in_cgroup: bool| !in_cgroup && cgroup.v2_dir().is_some();
     let (entrant, in_cgroup) = match side.map_err(step("make a process (clone)"))? {
@@ -433,6 +435,7 @@ fn decide(id: &str, init: &Identity, interior: &Interior, request: &Request) -> 
         keyring_of: Some(id).filter(|_| interior.keyring),
         listen: None,
         personality: interior.personality.as_ref(),
+        memory_policy: interior.memory_policy.as_ref(),
     };
     let (mut plan, more) = process::plan(&process, &facts)?;
     warnings.extend(more);

@@ -226,6 +226,7 @@ fn plan_process(
         keyring_of: Some(request.id.as_str()).filter(|_| !request.no_new_keyring),
         listen: request.listen.as_ref(),
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()),
+        memory_policy: spec.linux().as_ref().and_then(|linux| linux.memory_policy().as_ref()),
     };
     let (mut plan, warnings) = process::plan(process, &facts)?;
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());

@@ -64,6 +64,8 @@ fn enter(kit: &mut Kit<'_>) -> Result<Vec<CString>, Error> {
     if kit.wait_first {
         expect_proceed(&kit.channel)?;
     }
+    // In the cgroup by now.
+    process::affinity::settle(&plan.affinity)?;
     // For a container that shares the pid namespace of its host. Not earlier: the OOM score of a process that hides can
     // be written by root only.
     step::hide()?;

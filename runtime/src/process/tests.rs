@@ -8,6 +8,7 @@ const FACTS: Facts<'static> = Facts {
     keyring_of: Some("c1"),
     listen: None,
     personality: None,
+    memory_policy: None,
 };
 
 fn plan_of(json: &str) -> Result<(Plan, Vec<String>), Error> {

@@ -5,7 +5,7 @@ use crate::cgroup::Location;
 use crate::namespaces::Kind;
 use crate::seccomp::Listener;
 use crate::systemd::Unit;
-use oci_spec::runtime::{Hook, LinuxPersonality, Process};
+use oci_spec::runtime::{Hook, LinuxMemoryPolicy, LinuxPersonality, Process};
 use serde::{Deserialize, Serialize};
 use skiff_contract::document::StateDocument;
 use skiff_contract::status::Status;
@@ -33,6 +33,9 @@ pub struct Interior {
     /// `linux.personality`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub personality: Option<LinuxPersonality>,
+    /// `linux.memoryPolicy`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<LinuxMemoryPolicy>,
     /// Whether the container has a session keyring of its own.
     pub keyring: bool,
     /// Whether a system call filter is kept beside this record.

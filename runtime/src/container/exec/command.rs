@@ -68,6 +68,9 @@ pub(super) fn complete(mut process: Process, base: &Process) -> Process {
         process.set_rlimits(base.rlimits().clone());
     }
     process.set_oom_score_adj(process.oom_score_adj().or(base.oom_score_adj()));
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(base.exec_cpu_affinity().clone());
+    }
     process
 }
 
