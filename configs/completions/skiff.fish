@@ -40,6 +40,7 @@ complete -c skiff -n "__fish_seen_subcommand_from exec" -s e -l env -x -d 'add a
 complete -c skiff -n "__fish_seen_subcommand_from exec" -s u -l user -x -d 'user, and group'
 complete -c skiff -n "__fish_seen_subcommand_from exec" -s g -l additional-gids -x -d 'add a group (any number of times)'
 complete -c skiff -n "__fish_seen_subcommand_from exec" -s c -l cap -x -d 'add a capability (any number of times)'
+complete -c skiff -n "__fish_seen_subcommand_from exec" -l apparmor -x -d 'confine it by this AppArmor profile'
 complete -c skiff -n "__fish_seen_subcommand_from exec" -l no-new-privs -d 'whether it may gain privileges by executing others'
 complete -c skiff -n "__fish_seen_subcommand_from exec" -s t -l tty -d 'give it a terminal'
 complete -c skiff -n "__fish_seen_subcommand_from exec" -s d -l detach -d 'return when the program has been started'

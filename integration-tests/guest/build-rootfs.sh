@@ -24,7 +24,8 @@ image_mb=2048
 packages=(systemd systemd-sysv udev dbus dbus-user-session libpam-systemd kmod crun busybox-static strace iproute2 uidmap
     procps util-linux)
 case $arch in
-    amd64) packages+=(containerd runc curl jq) ;; # what the suites of the shim and the supervisor, and demos, need
+    # What the suites of the shim and the supervisor, and demos, need; and what compiles AppArmor's profiles.
+    amd64) packages+=(containerd runc curl jq apparmor) ;;
     arm64) ;;
     *) echo "build-rootfs: no guest of architecture \`$arch\`; there are amd64 and arm64" >&2; exit 2 ;;
 esac
@@ -83,7 +84,7 @@ configure_tree() {
     local tree=$1 unit units=$1/etc/systemd/system
     for unit in getty@tty1.service serial-getty@{ttyS0,ttyAMA0,hvc0}.service systemd-timesyncd.service apt-daily{,-upgrade}.timer \
         dpkg-db-backup.timer fstrim.timer e2scrub_all.timer e2scrub_reap.service systemd-pstore.service \
-        systemd-update-utmp.service systemd-firstboot.service systemd-machine-id-commit.service; do
+        systemd-update-utmp.service systemd-firstboot.service systemd-machine-id-commit.service apparmor.service; do
         ln -sf /dev/null "$units/$unit"
     done
     rm -f "$units/multi-user.target.wants/containerd.service" # the tests start their own, and it takes seconds of the boot

@@ -136,6 +136,10 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     // Their paths are resolved in the runtime's tree, which is still our root, in the container's mount namespace.
     run_hooks(kit, hooks::Kind::CreateContainer, &[])?;
     set_up_terminal(kit, &root)?;
+    // A hook of ours must not be confined by it, and one of the container's shall be.
+    if let Some(profile) = &plans.process.apparmor {
+        process::apparmor::apply(profile)?;
+    }
     match kit.shield.take() {
         // It goes with the old root, whose unmounting waits for the kernel anyway.
         Some(shield) if !plans.no_pivot && plans.namespaces.makes(Kind::Mount) => shield.bury(),

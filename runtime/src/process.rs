@@ -3,7 +3,7 @@
 //!
 //! Order in the child, each with its reason:
 //! 1. [`before_root`] while the host's /proc is there: OOM score and session keyring;
-//! 2. the root changes;
+//! 2. [`apparmor::apply`], after the hooks of the runtime's namespaces; then the root changes;
 //! 3. [`environment::complete`], inside the root but before the user's limits and rights can hide `/etc/passwd`;
 //! 4. [`enter`]: limits, scheduling, memory policy, working directory, user, capabilities, `no_new_privs`;
 //! 5. [`program::find`], with the eyes of the user;
@@ -22,6 +22,7 @@ use crate::seccomp::{self, Filter};
 use crate::sys::{prctl, sched};
 
 pub mod affinity;
+pub mod apparmor;
 pub mod capabilities;
 pub mod credentials;
 pub mod cwd;
@@ -54,6 +55,8 @@ pub struct Facts<'a> {
     pub personality: Option<&'a LinuxPersonality>,
     /// `linux.memoryPolicy`.
     pub memory_policy: Option<&'a LinuxMemoryPolicy>,
+    /// Whether AppArmor confines anybody here ([`apparmor::observe`]).
+    pub apparmor: bool,
 }
 
 /// Everything about the process, checked, in the form the kernel takes it.
@@ -73,6 +76,8 @@ pub struct Plan {
     pub memory_policy: Option<memory_policy::Policy>,
     /// `process.execCPUAffinity`, which is for `exec` alone.
     pub affinity: affinity::Affinity,
+    /// `process.apparmorProfile`.
+    pub apparmor: Option<String>,
     /// The session keyring to join, unless it stays.
     pub keyring: Option<keyring::Keyring>,
     /// `process.cwd`.
@@ -123,6 +128,7 @@ pub fn plan(process: &Process, facts: &Facts<'_>) -> Result<(Plan, Vec<String>),
         personality: facts.personality.map(scheduling::plan_personality).transpose()?,
         memory_policy: facts.memory_policy.map(memory_policy::plan).transpose()?,
         affinity: process.exec_cpu_affinity().as_ref().map(affinity::plan).transpose()?.unwrap_or_default(),
+        apparmor: apparmor::plan(process, facts.apparmor)?,
         keyring: facts.keyring_of.map(|id| keyring::plan(id, identity.in_user_namespace)).transpose()?,
         cwd: cwd::plan(process.cwd())?,
         capabilities,
@@ -219,8 +225,7 @@ pub fn confine(plan: &Plan) -> Result<Option<OwnedFd>, Error> {
 fn refuse_what_is_not_done(process: &Process) -> Result<(), Error> {
     let set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
     let refusals = [
-        (set(process.apparmor_profile()), "process.apparmorProfile", "AppArmor is not built in yet; remove it"),
-        (set(process.selinux_label()), "process.selinuxLabel", "SELinux is not built in yet; remove it"),
+        (set(process.selinux_label()), "process.selinuxLabel", "SELinux is not built in; remove it"),
         (set(process.command_line()), "process.commandLine", "it is for Windows; use `process.args`"),
     ];
     match refusals.into_iter().find(|(asked, ..)| *asked) {

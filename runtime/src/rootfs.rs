@@ -23,6 +23,7 @@ mod mask;
 pub mod options;
 mod plan;
 mod prepare;
+pub mod procfs;
 pub mod resolve;
 mod sysctl;
 

@@ -49,7 +49,15 @@ fn into_program(process: &Process, keyring_of: Option<&str>) -> Result<(), proce
         Some(mappings) => UserNamespace::New { uids: mappings, gids: mappings },
         None => UserNamespace::Caller,
     };
-    let facts = Facts { user_namespace, held, keyring_of, listen: None, personality: None, memory_policy: None };
+    let facts = Facts {
+        user_namespace,
+        held,
+        keyring_of,
+        listen: None,
+        personality: None,
+        memory_policy: None,
+        apparmor: false,
+    };
     let (plan, warnings) = process::plan(process, &facts)?;
     for warning in warnings {
         eprintln!("{warning}");

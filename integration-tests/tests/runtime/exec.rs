@@ -385,7 +385,7 @@ fn wrong_words_are_refused_and_nothing_is_left() {
         exec(container, &["--user", "adm"], &["true"]).fails_with(&["--user adm", "UID"]);
         exec(container, &["--cap", "CAP_FLY"], &["true"]).fails_with(&["CAP_FLY"]);
         exec(container, &["--cgroup", "/sub"], &["true"]).fails_with(&["exec --cgroup"]);
-        exec(container, &["--apparmor", "x"], &["true"]).fails_with(&["AppArmor"]);
+        exec(container, &["--apparmor", "x"], &["true"]).fails_with(&["process.apparmorProfile"]);
         exec(container, &["--detach", "--tty"], &["true"]).fails_with(&["--console-socket"]);
         exec(container, &["--console-socket", "/nope"], &["true"]).fails_with(&["--console-socket"]);
         exec(container, &["--pid-file", "/nope/file"], &["true"]).fails_with(&["/nope/file", "--pid-file"]);

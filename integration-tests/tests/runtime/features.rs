@@ -81,11 +81,12 @@ fn each_listed_mount_option_is_accepted() {
 fn what_is_said_to_be_missing_is_refused() {
     each(&[(Kind::Runc, "has them"), NO_COMMAND[0], NO_COMMAND[1]], |runtime| {
         let linux = document(runtime)["linux"].clone();
-        let apparmor = |config: &mut Value| config["process"]["apparmorProfile"] = json!("profile");
+        assert_eq!(linux["apparmor"]["enabled"], true);
+        let rdt = |config: &mut Value| config["linux"]["intelRdt"] = json!({"closID": "x"});
         let selinux = |config: &mut Value| config["process"]["selinuxLabel"] = json!("system_u:system_r:x:s0");
         type Edit<'a> = (&'a str, &'a dyn Fn(&mut Value), &'a str);
         let edits: [Edit<'_>; 2] =
-            [("apparmor", &apparmor, "process.apparmorProfile"), ("selinux", &selinux, "process.selinuxLabel")];
+            [("intelRdt", &rdt, "linux.intelRdt"), ("selinux", &selinux, "process.selinuxLabel")];
         for (name, edit, property) in edits {
             assert_ne!(linux[name]["enabled"], true, "{name}");
             let bundle = Bundle::new().edit(edit);

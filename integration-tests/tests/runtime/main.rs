@@ -1,6 +1,7 @@
 //! The OCI runtime on a real kernel: one file per topic, the same bundles through every runtime that is installed.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod apparmor;
 mod bad_input;
 mod cgroups;
 mod crash;

@@ -197,7 +197,7 @@ pub(super) enum Error {
     ExecNothing,
     /// `exec` with both.
     #[error(
-        "--process describes the whole process: a command, --cwd, --env, --user, --additional-gids, --cap and --no-new-privs cannot go with it; put them into its file"
+        "--process describes the whole process: a command, --cwd, --env, --user, --additional-gids, --cap, --apparmor and --no-new-privs cannot go with it; put them into its file"
     )]
     ExecTwice,
     /// `update` with a document and with flags.

@@ -436,6 +436,7 @@ fn decide(id: &str, init: &Identity, interior: &Interior, request: &Request) -> 
         listen: None,
         personality: interior.personality.as_ref(),
         memory_policy: interior.memory_policy.as_ref(),
+        apparmor: process::apparmor::observe(&process),
     };
     let (mut plan, more) = process::plan(&process, &facts)?;
     warnings.extend(more);

@@ -227,6 +227,7 @@ fn plan_process(
         listen: request.listen.as_ref(),
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()),
         memory_policy: spec.linux().as_ref().and_then(|linux| linux.memory_policy().as_ref()),
+        apparmor: process::apparmor::observe(process),
     };
     let (mut plan, warnings) = process::plan(process, &facts)?;
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());

@@ -69,6 +69,10 @@ fn enter(kit: &mut Kit<'_>) -> Result<Vec<CString>, Error> {
     // For a container that shares the pid namespace of its host. Not earlier: the OOM score of a process that hides can
     // be written by root only.
     step::hide()?;
+    // Not the container's /proc, and what the process inherits from us is all that is needed: we execute nothing.
+    if let Some(profile) = &plan.apparmor {
+        process::apparmor::apply(profile)?;
+    }
     if plan.in_user_namespace() {
         join(kit)?;
         step::become_root_if_mapped()?;

@@ -67,6 +67,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel does not take the profile.
+    #[error("cannot confine the program by `process.apparmorProfile` `{profile}`{hint}")]
+    AppArmor {
+        /// Its name.
+        profile: String,
+        /// A way out, or nothing.
+        hint: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// See [`seccomp::Error`](crate::seccomp::Error).
     #[error(transparent)]
     Seccomp(#[from] crate::seccomp::Error),

@@ -9,6 +9,7 @@ const FACTS: Facts<'static> = Facts {
     listen: None,
     personality: None,
     memory_policy: None,
+    apparmor: false,
 };
 
 fn plan_of(json: &str) -> Result<(Plan, Vec<String>), Error> {

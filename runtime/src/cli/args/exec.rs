@@ -30,8 +30,7 @@ pub(in crate::cli) struct Exec {
 }
 
 const SUB_CGROUP: &str = "this version starts processes in the container's own cgroup only";
-const APPARMOR: &str = "AppArmor is not built in yet; leave it out";
-const SELINUX: &str = "SELinux is not built in yet; leave it out";
+const SELINUX: &str = "SELinux is not built in; leave it out";
 const USER: &str = "give UID or UID:GID as numbers, at most 4294967294";
 const GROUP: &str = "give a number, at most 4294967294";
 
@@ -67,7 +66,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Error> {
             }
             Arg::Long("cap") | Arg::Short('c') => program.capabilities.push(parser.value()?.string()?),
             Arg::Long("no-new-privs") => program.no_new_privileges = Some(truth(parser.optional_value())?),
-            Arg::Long("apparmor") => refuse("exec --apparmor", &parser.value()?, APPARMOR)?,
+            Arg::Long("apparmor") => program.apparmor = Some(parser.value()?.string()?).filter(|name| !name.is_empty()),
             Arg::Long("process-label") => refuse("exec --process-label", &parser.value()?, SELINUX)?,
             Arg::Long("cgroup") => refuse("exec --cgroup", &parser.value()?, SUB_CGROUP)?,
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("exec"))),

@@ -31,9 +31,11 @@ fn execs_are_understood() {
     assert_eq!((shims.what, shims.id.as_str()), (What::File("/p".into()), "x"));
     assert!(shims.detach && !shims.tty && shims.pid_file == Some("/f".into()));
     // What follows the id is the program's, however it looks.
-    let typed = exec("exec -t -u 1:2 -e A=1 --env B= -c CAP_KILL -g 5 --cwd /w --no-new-privs x ls -l --tty");
+    let typed =
+        exec("exec -t -u 1:2 -e A=1 --env B= -c CAP_KILL -g 5 --cwd /w --apparmor p --no-new-privs x ls -l --tty");
     let What::Command(program) = typed.what else { panic!("not a command") };
     assert_eq!(program.args, ["ls", "-l", "--tty"]);
+    assert_eq!(program.apparmor.as_deref(), Some("p"));
     assert_eq!((program.user, program.env.len(), program.no_new_privileges), (Some((1, Some(2))), 2, Some(true)));
     assert_eq!(exec("exec x -- ls"), exec("exec x ls"));
     assert_eq!(exec("exec --apparmor= x ls"), exec("exec x ls"));
@@ -107,7 +109,7 @@ fn wrong_words_are_named() {
     fails("exec --process /p --env A=1 x", "--process");
     fails("exec --user root x ls", "--user root");
     fails("exec --cgroup /a x ls", "exec --cgroup");
-    fails("exec --apparmor a x ls", "AppArmor");
+    fails("exec --process /p --apparmor a x", "--process");
     fails("exec --process-label a x ls", "SELinux");
     fails("exec --no-new-privs=maybe x ls", "maybe");
     fails("run --bundle", "--bundle");

@@ -62,6 +62,7 @@ const EXEC: &str =
   -u, --user UID[:GID]     user, and group
   -g, --additional-gids N  add a group (any number of times)
   -c, --cap CAP_NAME       add a capability (any number of times)
+  --apparmor PROFILE       confine it by this AppArmor profile
   --no-new-privs[=false]   whether it may gain privileges by executing others
   -t, --tty                give it a terminal
   -d, --detach             return when the program has been started

@@ -18,6 +18,8 @@ pub struct Command {
     pub additional_gids: Vec<u32>,
     /// `--cap`: added to what the program may have at once, never to what it hands on (CVE-2022-29162).
     pub capabilities: Vec<String>,
+    /// `--apparmor`
+    pub apparmor: Option<String>,
     /// `--no-new-privs`
     pub no_new_privileges: Option<bool>,
 }
@@ -52,6 +54,9 @@ pub(super) fn process(base: &Process, command: &Command) -> Result<Process, Unkn
     if !command.capabilities.is_empty() {
         process.set_capabilities(Some(grant(base.capabilities().as_ref(), &command.capabilities)?));
     }
+    if command.apparmor.is_some() {
+        process.set_apparmor_profile(command.apparmor.clone());
+    }
     if command.no_new_privileges.is_some() {
         process.set_no_new_privileges(command.no_new_privileges);
     }
@@ -68,6 +73,9 @@ pub(super) fn complete(mut process: Process, base: &Process) -> Process {
         process.set_rlimits(base.rlimits().clone());
     }
     process.set_oom_score_adj(process.oom_score_adj().or(base.oom_score_adj()));
+    if process.apparmor_profile().as_ref().is_none_or(String::is_empty) {
+        process.set_apparmor_profile(base.apparmor_profile().clone());
+    }
     if process.exec_cpu_affinity().is_none() {
         process.set_exec_cpu_affinity(base.exec_cpu_affinity().clone());
     }
@@ -118,6 +126,7 @@ mod tests {
             user: Some((1, None)),
             additional_gids: vec![10],
             capabilities: Vec::new(),
+            apparmor: Some("p".into()),
             no_new_privileges: Some(false),
         };
         let found = process(&base(""), &command).unwrap();
@@ -125,17 +134,22 @@ mod tests {
         assert_eq!((found.user().uid(), found.user().gid()), (1, 8), "the group stays");
         assert_eq!(found.user().additional_gids().as_ref().unwrap(), &[9, 10]);
         assert_eq!((found.cwd().to_str(), found.no_new_privileges()), (Some("/x"), Some(false)));
+        assert_eq!(found.apparmor_profile().as_deref(), Some("p"));
         let both = Command { user: Some((1, Some(2))), ..command };
         assert_eq!(process(&base(""), &both).unwrap().user().gid(), 2);
     }
 
     #[test]
     fn a_file_that_says_nothing_of_rights_and_limits_takes_the_containers() {
-        let own = base(r#","capabilities":{},"rlimits":[{"type":"RLIMIT_CPU","soft":1,"hard":2}],"oomScoreAdj":5"#);
+        let own = base(
+            r#","capabilities":{},"rlimits":[{"type":"RLIMIT_CPU","soft":1,"hard":2}],"oomScoreAdj":5,"apparmorProfile":"p","execCPUAffinity":{"final":"1"}"#,
+        );
         let bare = base("");
         let found = complete(bare.clone(), &own);
         assert_eq!((found.capabilities(), found.rlimits()), (own.capabilities(), own.rlimits()));
         assert_eq!(found.oom_score_adj(), Some(5));
+        assert_eq!(found.apparmor_profile(), own.apparmor_profile());
+        assert_eq!(found.exec_cpu_affinity(), own.exec_cpu_affinity());
         assert_eq!(complete(own.clone(), &bare), own, "what it says counts");
     }
 
