@@ -128,7 +128,7 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
         None => rootfs::prepare(&plans.rootfs, &kit.bundle.path)?,
     };
     let root = rootfs::build(&plans.rootfs, prepared, &kit.cgroup_view)?;
-    if plans.stops_for_hooks() {
+    if plans.stops() {
         kit.channel.send(&Message::AtHooks)?;
         pid = expect_proceed(&kit.channel)?;
         kit.document.pid = pid;

@@ -15,7 +15,7 @@
 //!
 //! Rooms: `cli` (words typed by people and by containerd), `config` (the bundle), `namespaces`, `cgroup`, `systemd` (a
 //! scope around a container) and its `dbus`, `rootfs`, `seccomp` (system call filters),
-//! `process`, `hooks`, `terminal`, `foreground` (signals and exit of `run`), `readiness` (sd_notify for what is inside), `state` (what is under `/run/skiff`),
+//! `process`, `network` (interfaces of the host), `hooks`, `terminal`, `foreground` (signals and exit of `run`), `readiness` (sd_notify for what is inside), `state` (what is under `/run/skiff`),
 //! `sync` (the messages between the two processes), `init` (the child's steps, in a new container or in one that is
 //! there), `container` (the life cycle and all other verbs), `patience` (the one short sleep), `log`, `sys` (the only
 //! room with unsafe code).
@@ -42,6 +42,7 @@ pub mod hooks;
 pub mod init;
 pub mod log;
 pub mod namespaces;
+pub mod network;
 pub mod patience;
 pub mod process;
 pub mod readiness;

@@ -225,7 +225,11 @@ pub fn confine(plan: &Plan) -> Result<Option<OwnedFd>, Error> {
 fn refuse_what_is_not_done(process: &Process) -> Result<(), Error> {
     let set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
     let refusals = [
-        (set(process.selinux_label()), "process.selinuxLabel", "SELinux is not built in; remove it"),
+        (
+            set(process.selinux_label()),
+            "process.selinuxLabel",
+            "SELinux is not built in, so the program would run without the label; remove it",
+        ),
         (set(process.command_line()), "process.commandLine", "it is for Windows; use `process.args`"),
     ];
     match refusals.into_iter().find(|(asked, ..)| *asked) {

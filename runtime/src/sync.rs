@@ -5,7 +5,7 @@
 //!   init ── Map ──────> parent     (hop only: "I have a user namespace, write its maps")
 //!   init ── Pid(n) ───> parent     (hop only: "init is n")
 //!   init <── Proceed(n) ── parent  (after maps and v1 cgroups, where there are any)
-//!   init ── AtHooks ──> parent ── Proceed(n) ──> init  (where hooks exist)
+//!   init ── AtHooks ──> parent ── Proceed(n) ──> init  (where there are hooks, or interfaces to move)
 //!   init ── Master ───> parent     (the terminal of a foreground `run`)
 //!   init ── Listener(n) ──> parent ── Proceed(n) ──> init  (where calls are left to somebody, SCMP_ACT_NOTIFY)
 //!   init ── Ready ────> parent ── Go ──> init ── Ready (the exec is next), end     (or Failed, at any point, and the end)
@@ -31,7 +31,7 @@ pub enum Message {
     Map,
     /// The hop has made init: its pid in the parent's pid namespace.
     Pid(i32),
-    /// The root file system stands; the hooks of the runtime namespace may run.
+    /// The root file system stands; interfaces may come, and the hooks of the runtime namespace may run.
     AtHooks,
     /// Go on with the next step; with init's pid in the parent's pid namespace, which init itself cannot know.
     Proceed(i32),

@@ -17,6 +17,7 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod notify;
 mod pause;
 mod placement;

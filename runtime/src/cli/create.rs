@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 pub(super) fn create(global: &Global, options: &Make) -> anyhow::Result<ExitCode> {
     let made = make::create(&state_root(global)?, &request(global, options, Begin::OnKnock)?)?;
-    let _created = made.go()?;
+    let _created = made.go()?.unlock();
     Ok(ExitCode::SUCCESS)
 }
 

@@ -39,7 +39,7 @@ fn document() -> Value {
                 "flags": memory_policy::FLAGS.map(|(name, ..)| name),
             },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": true },
         },
         "annotations": { "io.skiff.version": env!("CARGO_PKG_VERSION") },
         // With the systemd driver they change the unit in any way that systemd knows.

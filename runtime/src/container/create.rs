@@ -14,7 +14,7 @@ use crate::sync::{self, Channel, Message};
 use crate::sys::clone::{self as sys_clone, Side};
 use crate::sys::self_exe::Shield;
 use crate::systemd::{self, Manager, Scope};
-use crate::{hooks, init, log, process, readiness, rootfs, sys, terminal};
+use crate::{hooks, init, log, network, process, readiness, rootfs, sys, terminal};
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
 use skiff_contract::status::Status;
@@ -41,6 +41,9 @@ pub enum Error {
     /// See [`systemd::Error`].
     #[error(transparent)]
     Systemd(#[from] systemd::Error),
+    /// See [`network::Error`].
+    #[error(transparent)]
+    Network(#[from] network::Error),
     /// See [`rootfs::Error`].
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
@@ -171,6 +174,7 @@ impl Made {
     /// Lets other commands at the container.
     #[must_use]
     pub fn unlock(self) -> (Entry, Record) {
+        self.ours.interfaces.into_iter().for_each(network::Carried::leave);
         drop(self.lock);
         (self.entry, self.record)
     }
@@ -326,6 +330,8 @@ struct Ours {
     channel: Channel,
     pidfd_socket: Option<OwnedFd>,
     notifier: Option<Notifier>,
+    /// What was moved into the container. They come back with whatever fails.
+    interfaces: Option<network::Carried>,
     /// The connection to systemd, if it makes the cgroup.
     manager: Option<Manager>,
     /// Kept until the container is let go: closing the mount behind it waits for the kernel.
@@ -385,7 +391,7 @@ fn equip<'a>(
         document: record.document(Status::Creating),
         bundle: &request.bundle,
     };
-    Ok((kit, Ours { cgroup, channel, pidfd_socket, notifier, manager, shield }))
+    Ok((kit, Ours { cgroup, channel, pidfd_socket, notifier, interfaces: None, manager, shield }))
 }
 
 /// A user who is not root has usually no part of the cgroup tree to call their own. Without limits to enforce that is no
@@ -503,7 +509,13 @@ impl Maker<'_> {
                 // Others in a joined pid namespace may speak for init (ptrace(2)), but its number is no stranger's.
                 (Message::Pid(_), _) => {}
                 (Message::AtHooks, _) => {
-                    self.run_hooks()?;
+                    // First, so that hooks find them there.
+                    if !self.plans.devices.is_empty() {
+                        self.ours.interfaces = Some(network::carry(&self.plans.devices, self.child)?);
+                    }
+                    if self.plans.has_hooks() {
+                        self.run_hooks()?;
+                    }
                     self.proceed()?;
                 }
                 (Message::Master, master) => self.master = master,

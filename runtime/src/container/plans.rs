@@ -5,6 +5,7 @@ use super::notifier;
 use crate::cgroup::{self, Location};
 use crate::config::{Bundle, Loaded};
 use crate::namespaces::{self, Kind};
+use crate::network;
 use crate::systemd::{self, Manager, Scope, Unit};
 use crate::{hooks, process, rootfs, seccomp, terminal};
 use oci_spec::runtime::{Hook, LinuxIdMapping, Mount, Spec};
@@ -78,6 +79,8 @@ pub struct Plans {
     pub process: process::Plan,
     /// Who decides about system calls that the filter leaves open.
     pub listener: Option<seccomp::Listener>,
+    /// `linux.netDevices`
+    pub devices: Vec<network::Device>,
     /// `hostname`
     pub hostname: Option<String>,
     /// `domainname`
@@ -105,9 +108,15 @@ pub struct Plans {
 }
 
 impl Plans {
-    /// Whether init stops once its root stands, for hooks or to learn its pid.
+    /// Whether init stops once its root stands: for hooks, for interfaces, or to learn its pid.
     #[must_use]
-    pub fn stops_for_hooks(&self) -> bool {
+    pub fn stops(&self) -> bool {
+        self.has_hooks() || !self.devices.is_empty()
+    }
+
+    /// Whether there are hooks that run before the program, or of which one needs the pid.
+    #[must_use]
+    pub fn has_hooks(&self) -> bool {
         !self.runtime_hooks.is_empty() || !self.create_container.is_empty() || !self.start_container.is_empty()
     }
 }
@@ -124,6 +133,9 @@ pub enum Error {
     /// See [`systemd::Error`].
     #[error(transparent)]
     Systemd(#[from] systemd::Error),
+    /// See [`network::Error`].
+    #[error(transparent)]
+    Network(#[from] network::Error),
     /// See [`rootfs::Error`].
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
@@ -178,11 +190,14 @@ pub fn decide(request: &Request, loaded: &Loaded, manager: Option<&Manager>) -> 
         }
         None => (plan_cgroup(request, spec)?, None),
     };
+    let facts = rootfs_facts(&namespaces)?;
+    let devices = spec.linux().as_ref().and_then(|linux| linux.net_devices().as_ref());
     let plans = Plans {
         cgroup_owner: cgroup_owner(spec, &namespaces, &cgroup.0),
         cgroup,
         scope,
-        rootfs: rootfs::plan(spec, &rootfs_facts(&namespaces)?)?,
+        rootfs: rootfs::plan(spec, &facts)?,
+        devices: network::plan(devices, facts.network_namespace)?,
         process,
         listener,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),

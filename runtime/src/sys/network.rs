@@ -1,4 +1,4 @@
-//! The one thing that the runtime does to a network namespace: it brings the loopback device up.
+//! What is done to every new network namespace: its loopback device is brought up.
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io;
