@@ -21,6 +21,9 @@ if ! printf '%s\n' ${missing[@]+"${missing[@]}"} | grep -qx busybox-static && ld
 fi
 # What Skiff's system call filters are held to.
 /usr/bin/python3 -c 'import seccomp' 2>/dev/null || missing+=(python3-seccomp)
+# The schema that the table of properties is held to.
+[ -e /usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json ] ||
+    missing+=(golang-github-opencontainers-specs-dev)
 # gcc only recommends it, and linking (also statically) needs it.
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 command -v cargo >/dev/null || { echo "setup: cargo is not on PATH; Rust 1.85 or newer comes from https://rustup.rs or Debian 13" >&2; exit 1; }

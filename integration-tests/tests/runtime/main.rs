@@ -22,6 +22,7 @@ mod notify;
 mod pause;
 mod placement;
 mod process;
+mod properties;
 mod protected_paths;
 mod ps;
 mod readiness;

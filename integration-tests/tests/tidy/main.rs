@@ -5,10 +5,12 @@
 mod documents;
 mod floors;
 mod names;
+mod properties;
 mod sizes;
 mod tree;
 mod unsafety;
 
+use skiff_integration_tests::skip::skip;
 use tree::Tree;
 
 #[track_caller]
@@ -76,6 +78,19 @@ fn planner_repeats_the_bans_of_the_root() {
 fn what_is_tested_where_is_true() {
     let lanes: Vec<_> = skiff_integration_tests::lane::LANES.iter().map(|lane| lane.name).collect();
     assert_none("the table in README.md", &documents::check_lanes(&Tree::read().text("README.md"), &lanes));
+}
+
+#[test]
+fn every_property_of_the_specification_has_a_row() {
+    let tree = Tree::read();
+    let table = tree.text("runtime/PROPERTIES.md");
+    assert_none("runtime/PROPERTIES.md and its tests", &properties::check_proofs(&table, &tree.files));
+    let mut known = properties::properties(&properties::schema());
+    if known.is_empty() {
+        return skip("no schema of the specification here (Debian's golang-github-opencontainers-specs-dev)");
+    }
+    known.extend(properties::listed(&tree.text("integration-tests/tests/tidy/properties.txt")));
+    assert_none("runtime/PROPERTIES.md and the specification", &properties::check_complete(&table, &known));
 }
 
 #[test]

@@ -77,10 +77,18 @@ mod tests {
     }
 
     #[test]
+    fn freebsd_has_no_effect() {
+        assert!(check(&spec(r#","linux":{},"freebsd":{"jail":{}}"#)).is_ok());
+    }
+
+    #[test]
     fn what_is_not_built_is_named() {
         let cases = [
             (r#","linux":{"mountLabel":"x"}"#, "linux.mountLabel"),
             (r#","linux":{"intelRdt":{}}"#, "linux.intelRdt"),
+            (r#","linux":{},"solaris":{}"#, "solaris"),
+            (r#","linux":{},"zos":{}"#, "zos"),
+            (r#","linux":{},"windows":{"layerFolders":["x"]}"#, "windows"),
             (r#","linux":{},"vm":{"kernel":{"path":"/k"}}"#, "vm"),
         ];
         for (extra, name) in cases {
