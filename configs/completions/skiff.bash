@@ -36,6 +36,7 @@ _skiff() {
         exec:--console-socket) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         exec:--pidfd-socket) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         exec:--preserve-fds) mapfile -t COMPREPLY < <(true) && return ;;
+        exec:--cgroup) mapfile -t COMPREPLY < <(true) && return ;;
         update:-r | update:--resources) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         update:--memory) mapfile -t COMPREPLY < <(true) && return ;;
         update:--memory-reservation) mapfile -t COMPREPLY < <(true) && return ;;
@@ -62,7 +63,7 @@ _skiff() {
         start:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
         run:-*) mapfile -t COMPREPLY < <(compgen -W '-b --bundle --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds -d --detach --keep --no-subreaper --help' -- "$current") ;;
         state:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
-        exec:-*) mapfile -t COMPREPLY < <(compgen -W '-p --process --cwd -e --env -u --user -g --additional-gids -c --cap --apparmor --no-new-privs -t --tty -d --detach --pid-file --console-socket --pidfd-socket --preserve-fds --ignore-paused --help' -- "$current") ;;
+        exec:-*) mapfile -t COMPREPLY < <(compgen -W '-p --process --cwd -e --env -u --user -g --additional-gids -c --cap --apparmor --no-new-privs -t --tty -d --detach --pid-file --console-socket --pidfd-socket --preserve-fds --ignore-paused --cgroup --help' -- "$current") ;;
         kill:-*) mapfile -t COMPREPLY < <(compgen -W '-a --all --help' -- "$current") ;;
         delete:-*) mapfile -t COMPREPLY < <(compgen -W '-f --force --help' -- "$current") ;;
         pause:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;

@@ -49,6 +49,7 @@ complete -c skiff -n "__fish_seen_subcommand_from exec" -l console-socket -r -F 
 complete -c skiff -n "__fish_seen_subcommand_from exec" -l pidfd-socket -r -F -d 'UNIX socket that receives a pidfd of the process'
 complete -c skiff -n "__fish_seen_subcommand_from exec" -l preserve-fds -x -d 'pass on N descriptors after standard error [0]'
 complete -c skiff -n "__fish_seen_subcommand_from exec" -l ignore-paused -d 'in a paused container, wait until it is resumed'
+complete -c skiff -n "__fish_seen_subcommand_from exec" -l cgroup -x -d 'a cgroup below the container'\''s own, which must be there; with controllers of version 1, in their hierarchies only; may be repeated'
 complete -c skiff -n "not __fish_seen_subcommand_from $verbs" -a kill -d 'send a signal to a container'
 complete -c skiff -n "__fish_seen_subcommand_from kill" -a '(skiff list --quiet 2>/dev/null)'
 complete -c skiff -n "__fish_seen_subcommand_from kill" -s a -l all -d 'to every process of the container'

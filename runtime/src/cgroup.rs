@@ -33,7 +33,7 @@ pub use error::Error;
 pub use freeze::{freeze, is_frozen, let_die, thaw};
 pub use host::{Hierarchy, Host, Kind};
 pub use kill::{kill, procs};
-pub use location::{Dir, Location, OwnCgroups, find, locate};
+pub use location::{Below, Dir, Location, OwnCgroups, find, locate};
 pub use oom::{Notice, oom_kills};
 pub use plan::{Absent, DeviceControl, DevicePlan, Place, Plan, Write, plan};
 pub use remove::remove;

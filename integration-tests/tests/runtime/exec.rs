@@ -384,7 +384,9 @@ fn wrong_words_are_refused_and_nothing_is_left() {
         exec(container, &["--env", "A"], &["true"]).fails_with(&["process.env", "`A`"]);
         exec(container, &["--user", "adm"], &["true"]).fails_with(&["--user adm", "UID"]);
         exec(container, &["--cap", "CAP_FLY"], &["true"]).fails_with(&["CAP_FLY"]);
-        exec(container, &["--cgroup", "/sub"], &["true"]).fails_with(&["exec --cgroup"]);
+        exec(container, &["--cgroup", "/sub"], &["true"]).fails_with(&["--cgroup /sub", "make it first"]);
+        exec(container, &["--cgroup", "../.."], &["true"]).fails_with(&["--cgroup ../..", "below the container's own"]);
+        exec(container, &["--cgroup", "no-such:/"], &["true"]).fails_with(&["`no-such`"]);
         exec(container, &["--apparmor", "x"], &["true"]).fails_with(&["process.apparmorProfile"]);
         exec(container, &["--detach", "--tty"], &["true"]).fails_with(&["--console-socket"]);
         exec(container, &["--console-socket", "/nope"], &["true"]).fails_with(&["--console-socket"]);

@@ -1,9 +1,10 @@
-//! On which processors a process of `exec` runs, and from which memory nodes the container has its memory.
+//! In which cgroup and on which processors a process of `exec` runs, and from which memory nodes the container has its memory.
 
 use std::fs;
 
 use serde_json::{Value, json};
 use skiff_integration_tests::bundle::Bundle;
+use skiff_integration_tests::cgroups::{self, Layout};
 use skiff_integration_tests::command::eventually;
 use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::runtime::Kind;
@@ -11,7 +12,7 @@ use skiff_integration_tests::skip::skip;
 use skiff_integration_tests::strace;
 use skiff_lanes::runs;
 
-use super::exec::{each_running, exec};
+use super::exec::{detached, each_running, exec};
 
 const OLD: [Exemption; 3] = [
     (Kind::Runc, "1.1 knows neither property"),
@@ -62,6 +63,37 @@ fn exec_runs_where_it_is_told_to() {
         assert_eq!((of(&pid), of(&parent)), ("0-1".to_owned(), "1".to_owned()));
         container.kill("KILL").ok();
         running.wait().exits(128 + 9);
+    });
+}
+
+#[runs(cgroups)]
+fn exec_goes_into_a_cgroup_below() {
+    each_running(&[(Kind::Crun, "not measured in its private mount namespace")], &Bundle::sleeper(), |container| {
+        let init = container.pid();
+        // Of each hierarchy, by the name of one of its controllers.
+        let text = fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap();
+        let names: Vec<&str> = text.lines().filter_map(|line| line.split(':').nth(1)?.split(',').next()).collect();
+        let own = |name: &str| cgroups::folder(init, name).filter(|folder| folder.ends_with(&container.id));
+        let folders: Vec<_> = names.iter().filter_map(|name| Some((*name, own(name)?))).collect();
+        assert!(!folders.is_empty(), "{text}");
+        for (_, folder) in &folders {
+            fs::create_dir(folder.join("below")).unwrap();
+            // One of version 1 takes nobody before it has processors and nodes (cgroup-v1/cpusets.rst, section 1.2).
+            for file in ["cpuset.mems", "cpuset.cpus"] {
+                if cgroups::layout() == Layout::Legacy && folder.join(file).exists() {
+                    fs::copy(folder.join(file), folder.join("below").join(file)).unwrap();
+                }
+            }
+        }
+        let pid = detached(container, &["--cgroup", "/below"], &["sleep", "1000"]);
+        for (name, folder) in &folders {
+            assert_eq!(cgroups::folder(pid, name).unwrap(), folder.join("below"), "{name}");
+        }
+        if cgroups::layout() == Layout::Legacy && cgroups::has("pids") && own("pids").is_some() {
+            let pid = detached(container, &["--cgroup", "pids:below"], &["sleep", "1000"]);
+            assert_eq!(cgroups::folder(pid, "pids").unwrap(), own("pids").unwrap().join("below"));
+            assert_eq!(cgroups::folder(pid, "memory"), own("memory"));
+        }
     });
 }
 

@@ -5,6 +5,14 @@ use std::{io, path::PathBuf};
 /// A failed cgroup operation or a refused `linux.resources` property.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A process cannot be where it was asked for.
+    #[error("`--cgroup {}`: {reason}", path.display())]
+    Below {
+        /// As it was given.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A file of /proc or of a cgroup could not be read.
     #[error("cannot read `{path}`")]
     Read {

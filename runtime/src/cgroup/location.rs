@@ -53,6 +53,60 @@ impl Location {
     }
 }
 
+/// A cgroup below a container's own, for one process of it (`exec --cgroup`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Below {
+    /// In the hierarchies of version 1 of these controllers; in every hierarchy if there are none.
+    pub controllers: Vec<String>,
+    /// From the container's own.
+    pub path: PathBuf,
+}
+
+impl Below {
+    /// Takes it from a command line, where it reads `[controller[,controller]:]path`, as runc has it.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.split_once(':') {
+            Some((controllers, path)) => {
+                Self { controllers: controllers.split(',').map(str::to_owned).collect(), path: path.into() }
+            }
+            None => Self { controllers: Vec::new(), path: text.into() },
+        }
+    }
+
+    /// Where that is: everything that `own` has and this does not name stays.
+    ///
+    /// # Errors
+    /// [`Error::Below`] for what is not below, for a controller without a hierarchy of version 1, and for a cgroup that is not
+    /// there.
+    pub fn of(all: &[Self], own: &Location) -> Result<Location, Error> {
+        let mut location = own.clone();
+        for below in all {
+            let refuse = |reason| Error::Below { path: below.path.clone(), reason };
+            let parts =
+                || below.path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
+            if !parts().all(|part| matches!(part, Component::Normal(_))) {
+                return Err(refuse("it has to be below the container's own cgroup".into()));
+            }
+            let relative: PathBuf = parts().collect();
+            let lacks = |name: &&String| own.v1(name).is_none();
+            if let Some(name) = below.controllers.iter().find(lacks) {
+                return Err(refuse(format!("the container has no cgroup of version 1 with controller `{name}`")));
+            }
+            let is_meant = |dir: &&mut Dir| {
+                below.controllers.is_empty() || below.controllers.iter().any(|name| dir.kind.has_v1(name))
+            };
+            for dir in location.dirs.iter_mut().filter(is_meant) {
+                dir.path.push(&relative);
+                if !dir.path.is_dir() {
+                    return Err(refuse(format!("`{}` is not there; make it first", dir.path.display())));
+                }
+            }
+        }
+        Ok(location)
+    }
+}
+
 impl Dir {
     /// Refuses a directory that is not strictly below its mount point: it came from a damaged state file.
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -182,6 +236,47 @@ mod tests {
 
     fn refusal(path: &str) -> String {
         locate(&host(), Some(Path::new(path)), "box", &OwnCgroups::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn below_is_below() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = |kind: Kind, name: &str| {
+            std::fs::create_dir_all(root.path().join(name).join("box/inner/most")).unwrap();
+            Dir { kind, mount: root.path().join(name), path: root.path().join(name).join("box") }
+        };
+        let v1 = |words: &[&str]| Kind::V1(words.iter().map(|word| (*word).to_owned()).collect());
+        let own = Location {
+            dirs: vec![dir(Kind::V2, "unified"), dir(v1(&["cpu", "cpuacct"]), "cpu"), dir(v1(&["pids"]), "pids")],
+        };
+        let of = |texts: &[&str]| {
+            let all: Vec<Below> = texts.iter().map(|text| Below::parse(text)).collect();
+            let found = Below::of(&all, &own).map_err(|error| error.to_string())?;
+            let short = |dir: &Dir| dir.path.strip_prefix(root.path()).unwrap().to_str().unwrap().to_owned();
+            Ok::<_, String>(found.dirs.iter().map(short).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[]).unwrap(), ["unified/box", "cpu/box", "pids/box"]);
+        assert_eq!(of(&["/"]).unwrap(), of(&[]).unwrap());
+        assert_eq!(
+            of(&["/inner/./most"]).unwrap(),
+            ["unified/box/inner/most", "cpu/box/inner/most", "pids/box/inner/most"]
+        );
+        assert_eq!(of(&["cpuacct:inner"]).unwrap(), ["unified/box", "cpu/box/inner", "pids/box"]);
+        assert_eq!(of(&["cpu,pids:inner"]).unwrap(), ["unified/box", "cpu/box/inner", "pids/box/inner"]);
+        assert_eq!(
+            of(&["cpu:inner", "pids:inner/most"]).unwrap(),
+            ["unified/box", "cpu/box/inner", "pids/box/inner/most"]
+        );
+        for (bad, word) in [
+            ("..", "below"),
+            ("a/../../b", "below"),
+            ("memory:inner", "`memory`"),
+            (":inner", "``"),
+            ("none", "make it first"),
+        ] {
+            let told = of(&[bad]).unwrap_err();
+            assert!(told.contains("--cgroup") && told.contains(word), "{told}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(super) fn exec(global: &Global, options: Exec) -> anyhow::Result<ExitCode> {
         pidfd_socket: options.pidfd_socket,
         preserve_fds: options.preserve_fds,
         ignore_paused: options.ignore_paused,
+        cgroups: options.cgroups,
     };
     // Before there is a child, so that none of its signals, least of all that of its end, can be missed.
     let signals = if request.detach { None } else { Some(foreground::Signals::block()?) };

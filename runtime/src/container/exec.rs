@@ -10,7 +10,7 @@ use super::notifier::{self, Notifier};
 use super::observe::{Seen, look};
 use super::pid_file;
 use super::start::{Executed, exec_outcome};
-use crate::cgroup::{self, Cgroup, Location};
+use crate::cgroup::{self, Below, Cgroup, Location};
 use crate::init::setns::{self, Kit};
 use crate::namespaces::{self, Kind};
 use crate::seccomp::Filter;
@@ -45,6 +45,8 @@ pub struct Request {
     pub preserve_fds: u32,
     /// `--ignore-paused`
     pub ignore_paused: bool,
+    /// `--cgroup`
+    pub cgroups: Vec<Below>,
 }
 
 /// How the process is described.
@@ -199,7 +201,7 @@ pub fn prepare<'a>(entry: &Entry, request: &'a Request) -> Result<Waiting<'a>, E
     };
     let pidfd_socket = request.pidfd_socket.as_deref().map(terminal::connect).transpose()?;
     let notifier = interior.listener.as_ref().map(Notifier::connect).transpose()?;
-    let cgroup = open_cgroup(&record.cgroup)?;
+    let cgroup = open_cgroup(&record.cgroup, &request.cgroups)?;
     let gone = || Error::NotRunning { id: record.id.clone(), status: Status::Stopped };
     let pidfd = match handle(init).map_err(step("open the container's first process"))? {
         Handle::Pidfd(pidfd) => Some(pidfd),
@@ -298,12 +300,17 @@ impl Waiting<'_> {
         pidfd_socket: Option<OwnedFd>,
     ) -> Result<(), Error> {
         let entrant = self.entrant.unwrap_or_default();
-        match (cgroup.join_beside(entrant, !in_cgroup, plans.init), &self.record.unit) {
+        let joined = if self.request.cgroups.is_empty() {
+            cgroup.join_beside(entrant, !in_cgroup, plans.init)
+        } else {
+            cgroup.join(entrant, !in_cgroup)
+        };
+        match (joined, &self.record.unit) {
             // A user may not take a process out of where they are. systemd may, if both ends are theirs.
             (Err(cgroup::Error::Join { source, .. }), Some(unit))
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
-                let below = cgroup.below(plans.init).unwrap_or_default();
+                let below = self.below(cgroup).or_else(|| cgroup.below(plans.init)).unwrap_or_default();
                 Manager::of(unit)?.attach(unit, &below, entrant)?;
             }
             (joined, _) => joined?,
@@ -330,6 +337,13 @@ impl Waiting<'_> {
             foreground::pidfd::send_to_socket(&socket, pidfd.as_fd(), foreground::pidfd::SETNS)?;
         }
         Ok(())
+    }
+
+    /// Where below the container's own cgroup the process was asked to be, as `/a/b`.
+    fn below(&self, cgroup: &Cgroup) -> Option<String> {
+        let (own, asked) = (self.record.cgroup.v2()?, cgroup.location().v2()?);
+        let relative = asked.path.strip_prefix(&own.path).ok()?;
+        (!relative.as_os_str().is_empty()).then(|| format!("/{}", relative.display()))
     }
 
     /// The process may be faster than the entrant, which tells its number. It is in the container already, which may
@@ -470,14 +484,16 @@ fn describe(interior: &Interior, request: &Request) -> Result<(Process, Vec<Stri
     }
 }
 
-/// The container's cgroups. For a user who is not root only those that could be made: the container may have stayed in
-/// the cgroup of its maker.
-fn open_cgroup(location: &Location) -> Result<Cgroup, Error> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(cgroup::open(location)?);
-    }
+/// The container's cgroups, or those below that were asked for. For a user who is not root only those that could be made: the
+/// container may have stayed in the cgroup of its maker.
+fn open_cgroup(location: &Location, below: &[Below]) -> Result<Cgroup, Error> {
     let exists = |dir: &&cgroup::Dir| Path::new(&dir.path).is_dir();
-    Ok(cgroup::open(&Location { dirs: location.dirs.iter().filter(exists).cloned().collect() })?)
+    let own = if rustix::process::geteuid().is_root() {
+        location.clone()
+    } else {
+        Location { dirs: location.dirs.iter().filter(exists).cloned().collect() }
+    };
+    Ok(cgroup::open(&Below::of(below, &own)?)?)
 }
 
 fn is_v1(dir: &cgroup::Dir) -> bool {

@@ -1,6 +1,7 @@
 //! The words of `skiff exec`: its own flags come before the container's id, everything after it is the command.
 
 use super::{Command, Error, descriptors, non_empty, usage};
+use crate::cgroup::Below;
 use crate::container::exec::{Command as Program, What};
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::{OsStr, OsString};
@@ -27,9 +28,10 @@ pub(in crate::cli) struct Exec {
     pub(in crate::cli) preserve_fds: u32,
     /// `--ignore-paused`
     pub(in crate::cli) ignore_paused: bool,
+    /// `--cgroup`
+    pub(in crate::cli) cgroups: Vec<Below>,
 }
 
-const SUB_CGROUP: &str = "this version starts processes in the container's own cgroup only";
 const SELINUX: &str = "SELinux is not built in; leave it out";
 const USER: &str = "give UID or UID:GID as numbers, at most 4294967294";
 const GROUP: &str = "give a number, at most 4294967294";
@@ -45,6 +47,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Error> {
         pidfd_socket: None,
         preserve_fds: 0,
         ignore_paused: false,
+        cgroups: Vec::new(),
     };
     let (mut file, mut program) = (None, Program::default());
     loop {
@@ -68,7 +71,10 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Error> {
             Arg::Long("no-new-privs") => program.no_new_privileges = Some(truth(parser.optional_value())?),
             Arg::Long("apparmor") => program.apparmor = Some(parser.value()?.string()?).filter(|name| !name.is_empty()),
             Arg::Long("process-label") => refuse("exec --process-label", &parser.value()?, SELINUX)?,
-            Arg::Long("cgroup") => refuse("exec --cgroup", &parser.value()?, SUB_CGROUP)?,
+            Arg::Long("cgroup") => {
+                let text = parser.value()?.string()?;
+                exec.cgroups.extend(Some(text).filter(|text| !text.is_empty()).map(|text| Below::parse(&text)));
+            }
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help(usage::verb("exec"))),
             Arg::Value(id) => {
                 exec.id = id.string()?;

@@ -108,7 +108,6 @@ fn wrong_words_are_named() {
     fails("exec --process /p x ls", "--process");
     fails("exec --process /p --env A=1 x", "--process");
     fails("exec --user root x ls", "--user root");
-    fails("exec --cgroup /a x ls", "exec --cgroup");
     fails("exec --process /p --apparmor a x", "--process");
     fails("exec --process-label a x ls", "SELinux");
     fails("exec --no-new-privs=maybe x ls", "maybe");

@@ -71,6 +71,9 @@ const EXEC: &str =
   --pidfd-socket PATH      UNIX socket that receives a pidfd of the process
   --preserve-fds N         pass on N descriptors after standard error [0]
   --ignore-paused          in a paused container, wait until it is resumed
+  --cgroup [CONTROLLER[,CONTROLLER]:]PATH
+                           a cgroup below the container's own, which must be there; with controllers of
+                           version 1, in their hierarchies only; may be repeated
 ";
 
 const UPDATE: &str =
