@@ -5,7 +5,7 @@ _skiff() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
             --root) root=(--root "${COMP_WORDS[i + 1]}") ;;&
-            --root | --log | --log-format | --cgroup-manager) ((i++)) ;;
+            --root | --log | --log-format | --cgroup-manager | --rootless) ((i++)) ;;
             -*) ;;
             *) verb=${COMP_WORDS[i]} && break ;;
         esac
@@ -15,12 +15,15 @@ _skiff() {
         :--log) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         :--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current") && return ;;
         :--cgroup-manager) mapfile -t COMPREPLY < <(compgen -W 'cgroupfs systemd disabled' -- "$current") && return ;;
+        :--rootless) mapfile -t COMPREPLY < <(compgen -W 'true false auto' -- "$current") && return ;;
         create:-b | create:--bundle) mapfile -t COMPREPLY < <(compgen -d -- "$current") && return ;;
+        create:--config) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         create:--console-socket) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         create:--pidfd-socket) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         create:--pid-file) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         create:--preserve-fds) mapfile -t COMPREPLY < <(true) && return ;;
         run:-b | run:--bundle) mapfile -t COMPREPLY < <(compgen -d -- "$current") && return ;;
+        run:--config) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         run:--console-socket) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         run:--pidfd-socket) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         run:--pid-file) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
@@ -58,10 +61,10 @@ _skiff() {
         spec:-b | spec:--bundle) mapfile -t COMPREPLY < <(compgen -d -- "$current") && return ;;
     esac
     case $verb:$current in
-        :-*) mapfile -t COMPREPLY < <(compgen -W '--root --log --log-format --debug --cgroup-manager --systemd-cgroup -h --help -v --version' -- "$current") ;;
-        create:-*) mapfile -t COMPREPLY < <(compgen -W '-b --bundle --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --help' -- "$current") ;;
+        :-*) mapfile -t COMPREPLY < <(compgen -W '--root --log --log-format --debug --cgroup-manager --systemd-cgroup --rootless -h --help -v --version' -- "$current") ;;
+        create:-*) mapfile -t COMPREPLY < <(compgen -W '-b --bundle --config --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --help' -- "$current") ;;
         start:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
-        run:-*) mapfile -t COMPREPLY < <(compgen -W '-b --bundle --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds -d --detach --keep --no-subreaper --help' -- "$current") ;;
+        run:-*) mapfile -t COMPREPLY < <(compgen -W '-b --bundle --config --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds -d --detach --keep --no-subreaper --help' -- "$current") ;;
         state:-*) mapfile -t COMPREPLY < <(compgen -W '--help' -- "$current") ;;
         exec:-*) mapfile -t COMPREPLY < <(compgen -W '-p --process --cwd -e --env -u --user -g --additional-gids -c --cap --apparmor --no-new-privs -t --tty -d --detach --pid-file --console-socket --pidfd-socket --preserve-fds --ignore-paused --cgroup --help' -- "$current") ;;
         kill:-*) mapfile -t COMPREPLY < <(compgen -W '-a --all --help' -- "$current") ;;

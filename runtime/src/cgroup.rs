@@ -27,7 +27,7 @@ mod remove;
 mod stats;
 mod update;
 
-pub use create::{Cgroup, adopt, create, open, vacant};
+pub use create::{Cgroup, adopt, create, create_or_stay, open, vacant};
 pub use devices::{Access, DeviceKind, Rule, allowed};
 pub use error::Error;
 pub use freeze::{freeze, is_frozen, let_die, thaw};

@@ -415,6 +415,25 @@ fn two_creates_of_one_id_at_once_make_one_container() {
 }
 
 // An engine and its cleaning up may both come; whoever comes second finds that it is done.
+/// crun's flag; the bundle is still where the root file system is.
+#[test]
+fn a_bundle_may_be_described_by_another_file() {
+    each(&[(Kind::Runc, "has no such flag"), (Kind::Reference, "has no such flag")], |runtime| {
+        let bundle = Bundle::script("echo other");
+        runtime.write(&bundle);
+        let (folder, other) = (bundle.path().to_string_lossy(), bundle.path().join("other.json"));
+        fs::rename(bundle.path().join("config.json"), &other).unwrap();
+        let container = runtime.container(&bundle);
+        let run = |config: &str| runtime.command(&["run", "--bundle", &folder, "--config", config, &container.id]);
+        assert_eq!(run(&other.to_string_lossy()).run().ok(), "other\n");
+        assert_eq!(run("other.json").cwd(bundle.path()).run().ok(), "other\n");
+        if runtime.kind == Kind::Skiff {
+            run("/none.json").run().fails_with(&["`/none.json`", "No such file"]);
+        }
+        container.assert_gone();
+    });
+}
+
 #[test]
 fn deletes_by_force_at_once_all_succeed() {
     let own = "says what it was doing when the other was faster";

@@ -220,6 +220,14 @@ fn a_user_without_rights_runs_a_rootless_container() {
         let outcome = container.run_command(&[]).user(1000).env("XDG_RUNTIME_DIR", "/tmp").run();
         assert_eq!(outcome.ok(), "0\n 0 1000 1\n");
         container.assert_gone();
+        // runc only looks at whether it may fail, crun has no such flag.
+        if runtime.kind == Kind::Skiff {
+            let (root, folder) = (runtime.root().to_string_lossy(), bundle.path().to_string_lossy());
+            let words = ["--root", &*root, "--rootless=false", "run", "--bundle", &*folder, &*container.id];
+            let outcome = Invocation::new(&runtime.binary, &words).user(1000).env("XDG_RUNTIME_DIR", "/tmp").run();
+            outcome.fails_with(&["cgroup", "ermission denied"]);
+            container.assert_gone();
+        }
     });
 }
 

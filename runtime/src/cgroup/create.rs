@@ -91,6 +91,15 @@ fn adopt_dir(cgroup: &mut Cgroup, dir: &Dir, plan: &Plan) -> Result<(), Error> {
     }
 }
 
+/// A user who is not root (`rootless`) has usually no part of the cgroup tree to call their own. Without limits to enforce that is
+/// no obstacle: the container stays in the cgroup of its maker, as with runc.
+pub fn create_or_stay(location: &Location, plan: &Plan, rootless: bool) -> Result<Cgroup, Error> {
+    match create(location, plan) {
+        Err(error) if rootless && error.is_denied() && plan.is_empty() => create(&Location::default(), plan),
+        created => created,
+    }
+}
+
 /// Opens the cgroups of an existing container, for a further process.
 pub fn open(location: &Location) -> Result<Cgroup, Error> {
     location.dirs.iter().try_for_each(Dir::check)?;

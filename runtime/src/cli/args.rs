@@ -29,6 +29,8 @@ pub(super) struct Global {
     pub(super) debug: bool,
     /// `--cgroup-manager`, crun's flag; `--systemd-cgroup`, runc's, is the same as `systemd`.
     pub(super) cgroups: Driver,
+    /// `--rootless`, without `auto`
+    pub(super) rootless: Option<bool>,
 }
 
 /// `create` and `run`.
@@ -38,6 +40,8 @@ pub(super) struct Make {
     pub(super) id: String,
     /// `--bundle`, the working directory without it.
     pub(super) bundle: PathBuf,
+    /// `--config`, crun's flag
+    pub(super) config: Option<PathBuf>,
     /// `--console-socket`
     pub(super) console_socket: Option<PathBuf>,
     /// `--pidfd-socket`
@@ -238,6 +242,7 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Parsed, Err
             Some(Arg::Long("debug")) => global.debug = true,
             Some(Arg::Long("cgroup-manager")) => global.cgroups = cgroup_manager(&parser.value()?.string()?)?,
             Some(Arg::Long("systemd-cgroup")) => global.cgroups = Driver::Systemd,
+            Some(Arg::Long("rootless")) => global.rootless = rootless(&parser.value()?.string()?)?,
             Some(Arg::Long("help") | Arg::Short('h')) => break None,
             Some(Arg::Long("version") | Arg::Short('v')) => return Ok(Parsed { global, command: Command::Version }),
             Some(Arg::Value(verb)) => break Some(verb.string()?),
@@ -285,6 +290,7 @@ fn make(verb: &'static str, parser: &mut Parser) -> Result<Command, Error> {
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("bundle") | Arg::Short('b') => options.bundle = parser.value()?.into(),
+            Arg::Long("config") => options.config = non_empty(parser.value()?),
             Arg::Long("console-socket") => options.console_socket = non_empty(parser.value()?),
             Arg::Long("pidfd-socket") => options.pidfd_socket = non_empty(parser.value()?),
             Arg::Long("pid-file") => options.pid_file = non_empty(parser.value()?),
@@ -463,6 +469,17 @@ fn list_format(value: &str) -> Result<ListFormat, Error> {
         "table" | "" => Ok(ListFormat::Table),
         "json" => Ok(ListFormat::Json),
         other => Err(Error::Value { flag: "--format", value: other.to_owned(), hint: "use `table` or `json`" }),
+    }
+}
+
+fn rootless(value: &str) -> Result<Option<bool>, Error> {
+    match value {
+        "auto" => Ok(None),
+        "true" => Ok(Some(true)),
+        "false" => Ok(Some(false)),
+        other => {
+            Err(Error::Value { flag: "--rootless", value: other.to_owned(), hint: "use `true`, `false` or `auto`" })
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn request(global: &Global, options: &Make, begin: Begin) -> anyhow::
     preserved(options.preserve_fds, listen.as_ref().map_or(0, |listen| listen.count))?;
     Ok(Request {
         id: options.id.parse()?,
-        bundle: Bundle::open(&options.bundle)?,
+        bundle: Bundle::open(&options.bundle)?.described_by(options.config.clone()),
         pid_file: options.pid_file.clone(),
         console_socket: options.console_socket.clone(),
         pidfd_socket: options.pidfd_socket.clone(),
@@ -31,6 +31,7 @@ pub(super) fn request(global: &Global, options: &Make, begin: Begin) -> anyhow::
         listen,
         notify: Manager::ours()?.is_some(),
         cgroups: global.cgroups,
+        rootless: global.rootless,
         begin,
     })
 }

@@ -17,6 +17,7 @@ pub struct Bundle {
     pub path: PathBuf,
     /// The folder itself (`O_PATH`).
     pub dir: OwnedFd,
+    config: Option<PathBuf>,
 }
 
 /// A configuration that is well-formed and holds nothing that this runtime cannot enforce.
@@ -37,7 +38,14 @@ impl Bundle {
         let absolute = std::path::absolute(path).map_err(fail)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::openat(CWD, &absolute, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
-        Ok(Self { path: absolute, dir })
+        Ok(Self { path: absolute, dir, config: None })
+    }
+
+    /// The same, described by another file than its `config.json` (crun's `--config`); a relative path is taken from the working
+    /// directory.
+    #[must_use]
+    pub fn described_by(self, config: Option<PathBuf>) -> Self {
+        Self { config, ..self }
     }
 }
 
@@ -46,9 +54,12 @@ impl Bundle {
 /// # Errors
 /// Each way in which the file can be unusable, see [`Error`].
 pub fn load(bundle: &Bundle) -> Result<Loaded, Error> {
-    let path = bundle.path.join("config.json");
+    let path = bundle.config.clone().unwrap_or_else(|| bundle.path.join("config.json"));
     let fail = |source| Error::Read { path: path.clone(), source };
-    let text = read(bundle.dir.as_fd(), Path::new("config.json"), &path, &fail)?;
+    let text = match &bundle.config {
+        Some(path) => read(CWD, path, path, &fail)?,
+        None => read(bundle.dir.as_fd(), Path::new("config.json"), &path, &fail)?,
+    };
     let (spec, warnings) = parse(&text, "/process").map_err(|source| {
         let member = member_at(&text, source.line(), source.column());
         Error::Invalid { path: path.clone(), member, source }

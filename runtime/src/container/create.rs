@@ -371,7 +371,7 @@ fn equip<'a>(
     let cgroup = match manager {
         // It is there once the first process is.
         Some(_) => cgroup::create(&cgroup::Location::default(), plan)?,
-        None => make_cgroup(location, plan, root)?,
+        None => cgroup::create_or_stay(location, plan, request.rootless.unwrap_or(!root))?,
     };
     let wait_first = plans.namespaces.makes(Kind::User)
         || plans.process.in_user_namespace()
@@ -392,15 +392,6 @@ fn equip<'a>(
         bundle: &request.bundle,
     };
     Ok((kit, Ours { cgroup, channel, pidfd_socket, notifier, interfaces: None, manager, shield }))
-}
-
-/// A user who is not root has usually no part of the cgroup tree to call their own. Without limits to enforce that is no
-/// obstacle: the container stays in the cgroup of its maker, as with runc.
-fn make_cgroup(location: &cgroup::Location, plan: &cgroup::Plan, root: bool) -> Result<Cgroup, Error> {
-    match cgroup::create(location, plan) {
-        Err(error) if !root && error.is_denied() && plan.is_empty() => Ok(cgroup::create(&Default::default(), plan)?),
-        other => Ok(other?),
-    }
 }
 
 fn open_namespaces(plans: &Plans) -> Result<Vec<OwnedFd>, Error> {

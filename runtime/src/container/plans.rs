@@ -36,6 +36,9 @@ pub struct Request {
     pub notify: bool,
     /// Who makes the cgroup.
     pub cgroups: Driver,
+    /// `--rootless`: whether the container may stay in the cgroup of its maker where none can be made. For users who are not root
+    /// if nothing is said.
+    pub rootless: Option<bool>,
     /// Who starts the program.
     pub begin: Begin,
 }

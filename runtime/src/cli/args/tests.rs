@@ -101,6 +101,9 @@ fn wrong_words_are_named() {
     assert_eq!(words("--cgroup-manager systemd state x").unwrap().global.cgroups, Driver::Systemd);
     fails("--cgroup-manager=cgrulesengd state x", "use `cgroupfs`, `systemd` or `disabled`");
     fails("--cgroup-manager magic state x", "magic");
+    assert_eq!(words("--rootless=auto state x").unwrap().global.rootless, None);
+    assert_eq!(words("--rootless true state x").unwrap().global.rootless, Some(true));
+    fails("--rootless=yes state x", "use `true`, `false` or `auto`");
     fails("list --format yaml", "yaml");
     fails("checkpoint x", "checkpoint");
     fails("exec x", "--process");

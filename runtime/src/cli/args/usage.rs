@@ -32,6 +32,9 @@ Global options:
   --cgroup-manager cgroupfs|systemd|disabled
                            who makes the cgroup; disabled: no limits, no device rules [cgroupfs]
   --systemd-cgroup         the same as --cgroup-manager systemd: a transient scope, by D-Bus
+  --rootless true|false|auto
+                           whether a container may stay in the cgroup of its maker where none can be
+                           made and it has no limits; auto: for users who are not root [auto]
   -h, --help               this text; `skiff COMMAND --help` for a command
   -v, --version            version of skiff and of the OCI runtime specification
 
@@ -40,7 +43,8 @@ Example:
   skiff spec --bundle /tmp/hello && skiff run --bundle /tmp/hello hello
 ";
 
-const MAKE: &str = "  -b, --bundle DIR         folder of config.json [.]
+const MAKE: &str = "  -b, --bundle DIR         folder of config.json, from which its relative paths are taken [.]
+  --config FILE            the configuration, in place of the bundle's config.json
   --console-socket PATH    UNIX socket that receives the terminal's master end
   --pidfd-socket PATH      UNIX socket that receives a pidfd of the container's first process
   --pid-file FILE          write the pid of the container's first process to FILE
