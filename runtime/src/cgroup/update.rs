@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::LinuxResources;
 
 use super::{
-    Cgroup, DeviceControl, Error, Host, Location, Plan, Write,
+    Cgroup, DeviceControl, Dir, Error, Host, Location, Plan, Write,
     apply::{may_lack, set_failed, write_file},
     create::{hand_down, open},
     error::chain,
@@ -38,6 +38,8 @@ pub fn update(
     let observed = Observed::read(location);
     let plan = decide(resources, &observed, &host)?;
     if let Some(dir) = location.v2() {
+        // A controller that is enabled for a file that will not be there would be a change, too.
+        plan.writes.iter().try_for_each(|write| knows_pages(dir, write))?;
         hand_down(dir, &plan)?;
     }
     cgroup.check_memory(&plan)?;
@@ -60,6 +62,27 @@ fn decide(resources: &LinuxResources, observed: &Observed, host: &Host) -> Resul
     // Statistics that nobody asked for at its creation are no business of an update.
     plan.wish.clear();
     Ok(plan)
+}
+
+/// Refuses a limit on pages of a size that this kernel has not (Documentation/admin-guide/mm/hugetlbpage.rst).
+fn knows_pages(dir: &Dir, write: &Write) -> Result<(), Error> {
+    let Some((file, value)) = write.tries.first().filter(|_| write.controller == "hugetlb") else { return Ok(()) };
+    let Ok(entries) = fs::read_dir("/sys/kernel/mm/hugepages") else { return Ok(()) };
+    let size = |name: &str| name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok();
+    let mut sizes = entries.flatten().filter_map(|entry| size(&entry.file_name().to_string_lossy()));
+    if may_lack(write) || sizes.any(|size| file.starts_with(&format!("hugetlb.{}.", page_size(size)))) {
+        return Ok(());
+    }
+    Err(set_failed(write, dir.path.join(file.as_ref()), value, io::Error::from_raw_os_error(libc::ENOENT)))
+}
+
+/// What the files of the controller call a size in KiB (`mem_fmt` in mm/hugetlb_cgroup.c).
+fn page_size(kib: u64) -> String {
+    match kib {
+        _ if kib >= 1 << 20 => format!("{}GB", kib >> 20),
+        _ if kib >= 1 << 10 => format!("{}MB", kib >> 10),
+        _ => format!("{kib}KB"),
+    }
 }
 
 /// A write with its file chosen.

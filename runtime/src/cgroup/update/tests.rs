@@ -125,3 +125,8 @@ fn each_form_of_file_is_set_back() {
         assert_eq!(undo::lines(file, value, before), expected, "{file}={value}");
     }
 }
+
+#[test]
+fn pages_are_called_as_the_kernel_calls_them() {
+    assert_eq!([64, 2048, 32768, 1 << 20].map(page_size), ["64KB", "2MB", "32MB", "1GB"]);
+}
