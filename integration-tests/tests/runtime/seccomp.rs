@@ -54,6 +54,16 @@ fn a_forbidden_call_is_the_end() {
 }
 
 #[runs(everywhere)]
+fn a_program_that_may_not_be_executed_says_so() {
+    each(&[NO_FILTER, (Kind::Runc, "has other words"), (Kind::Crun, "has other words")], |runtime| {
+        let bundle = Bundle::new().filtered(all_but(&["execve"], "SCMP_ACT_ERRNO", None));
+        let container = runtime.container(&bundle);
+        container.run(&[]).exits(126).fails_with(&["operation not permitted", "does `linux.seccomp` allow execve?"]);
+        container.assert_gone();
+    });
+}
+
+#[runs(everywhere)]
 fn arguments_decide() {
     let about = |name: &str, index: u32| {
         let args = json!([{"index": index, "op": "SCMP_CMP_MASKED_EQ", "value": 0o4000, "valueTwo": 0o4000}]);
@@ -196,6 +206,49 @@ fn further_processes_have_the_filter_too() {
             container.assert_gone();
         }
     });
+}
+
+/// What `exec` is asked for comes to the same with a filter as without: whoever the process is, whatever it may do.
+#[runs(everywhere)]
+fn a_filter_changes_nothing_about_further_processes() {
+    let rows: [(&[&str], &str); 4] = [
+        (&["--user", "1000:50"], "CapEff: 0000000000000000\nNoNewPrivs: 0\nSeccomp: 2\n1000 50\n"),
+        (&["--cap", "CAP_SYS_ADMIN"], "CapEff: 0000000000200000\nNoNewPrivs: 0\nSeccomp: 2\n0 0\n"),
+        (&["--no-new-privs"], "CapEff: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n0 0\n"),
+        (&["--no-new-privs", "--user", "7"], "CapEff: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n7 0\n"),
+    ];
+    each(
+        &[NO_FILTER, (Kind::Crun, "changes more than was asked for"), (Kind::Runc, "has other capabilities")],
+        |runtime| {
+            let bundle =
+                Bundle::new().args(&["/bin/sleep", "1000"]).filtered(all_but(&MKDIR, "SCMP_ACT_ERRNO", Some(18)));
+            let bundle = bundle.new_privileges(true).edit(|config| config["process"]["capabilities"] = json!({}));
+            let container = runtime.container(&bundle);
+            container.create(&[]).ok();
+            let script =
+                "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr '\t' ' '; echo $(id -u) $(id -g)";
+            for (options, expected) in rows {
+                let told = container.verb("exec", options, &["/bin/sh", "-c", script]).run().ok();
+                assert_eq!(told, expected, "{options:?}");
+            }
+            container.delete(&["--force"]).ok();
+            container.assert_gone();
+        },
+    );
+}
+
+/// A hook in the container is a program of the container.
+#[runs(everywhere)]
+fn a_hook_in_the_container_is_under_the_filter() {
+    for allowed in [true, false] {
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "grep ^Seccomp: /proc/self/status >/data/hook; mkdir /data/x; true"]});
+        let bundle = Bundle::script("tr '\t' ' ' </data/hook; ls /data").writable().new_privileges(allowed);
+        let bundle = bundle.filtered(all_but(&MKDIR, "SCMP_ACT_ERRNO", Some(18)));
+        let bundle = bundle.edit(|config| config["hooks"] = json!({"startContainer": [hook]}));
+        if let Some(seen) = same(&[NO_FILTER], &bundle, as_is) {
+            assert_eq!(seen, "Seccomp: 2\nhook\n", "{allowed}");
+        }
+    }
 }
 
 #[runs(everywhere)]

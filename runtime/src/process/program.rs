@@ -88,7 +88,9 @@ pub fn exec(file: &CStr, args: &[CString], environment: &[CString], filter: Opti
         return error.into();
     }
     let errno = Errno::from_io_error(&execution.begin()).unwrap_or(Errno::IO);
-    Error::Exec { path: file.to_owned(), words: words(errno), code: code_of(errno) }
+    // What execve(2) itself says hardly ever, and filters say of what they do not know.
+    let hint = if matches!(errno, Errno::PERM | Errno::NOSYS) { " (does `linux.seccomp` allow execve?)" } else { "" };
+    Error::Exec { path: file.to_owned(), words: words(errno) + hint, code: code_of(errno) }
 }
 
 /// Closes every descriptor from `first` on and becomes the program, so that no descriptor of the host can be what the
