@@ -2,10 +2,13 @@
 _skiff() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' root=() i
     COMPREPLY=()
+    # bash takes a word apart at `=`.
+    [[ $current != = ]] || current=''
+    [[ $previous != = ]] || previous=${COMP_WORDS[COMP_CWORD - 2]}
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            --root) root=(--root "${COMP_WORDS[i + 1]}") ;;&
-            --root | --log | --log-format | --cgroup-manager | --rootless) ((i++)) ;;
+            --root) [[ ${COMP_WORDS[i + 1]} = '=' ]] && ((i++)); root=(--root "${COMP_WORDS[i + 1]}") ;;&
+            --root | --log | --log-format | --cgroup-manager | --rootless) [[ ${COMP_WORDS[i + 1]} = '=' ]] && ((i++)); ((i++)) ;;
             -*) ;;
             *) verb=${COMP_WORDS[i]} && break ;;
         esac

@@ -4,6 +4,7 @@
 mod apparmor;
 mod bad_input;
 mod cgroups;
+mod completion;
 mod crash;
 mod devices;
 mod escape;
