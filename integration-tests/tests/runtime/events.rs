@@ -121,6 +121,29 @@ fn a_lack_of_memory_is_told() {
     });
 }
 
+/// As in a container with a manager of cgroups of its own: it is the container's limit, and the process is of a cgroup below.
+#[runs(cgroups)]
+fn a_lack_of_memory_below_is_told() {
+    each(&[(Kind::Runc, "1.1 does not look below"), NO_CRUN, NO_REFERENCE], |runtime| {
+        let bundle = limited(Bundle::sleeper());
+        let bundle = bundle.edit(|config| config["linux"]["resources"]["memory"]["swap"] = json!(LIMIT));
+        let container = runtime.container(&bundle);
+        container.run(&["--detach"]).ok();
+        std::fs::create_dir(cgroups::folder(container.pid(), "memory").unwrap().join("below")).unwrap();
+        let below = match cgroups::layout() {
+            cgroups::Layout::Legacy => "memory:below",
+            cgroups::Layout::Unified => "below",
+        };
+        let watching = container.verb("events", &["--interval", "1h"], &[]).spawn();
+        // Whoever watches has to be ready; that it is cannot be seen from outside.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        container.verb("exec", &["--cgroup", below], &["tail", "/dev/zero"]).run().exits(137);
+        eventually("it is told", || watching.stdout().contains("\"oom\"").then_some(()));
+        container.delete(&["--force"]).ok();
+        container.assert_gone();
+    });
+}
+
 #[test]
 fn what_counts_nothing_says_so() {
     each(&[(Kind::Runc, "the words are ours"), NO_CRUN, NO_REFERENCE], |runtime| {

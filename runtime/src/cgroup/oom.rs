@@ -1,12 +1,16 @@
 //! How often the kernel killed a process of the container for want of memory, and when it may have.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::fs::{CWD, Dir as Listing, FileType, Mode, OFlags, openat};
 
-use super::{Error, Location, kill::is_gone};
+use super::{
+    Error, Location,
+    kill::{is_gone, open_dir},
+};
 
 /// What the kernel gives notice with when a process may have been killed. It may come a moment before the count moves.
 #[derive(Debug)]
@@ -74,16 +78,44 @@ fn version_1(folder: &std::path::Path) -> io::Result<Notice> {
 /// The count of OOM kills since the cgroup was made: `memory.events` of v2, `memory.oom_control` of v1 (Linux 4.13).
 /// Zero without a memory controller.
 pub fn oom_kills(location: &Location) -> Result<u64, Error> {
-    let path = match (location.v1("memory"), location.v2()) {
-        (Some(dir), _) => dir.path.join("memory.oom_control"),
-        (None, Some(dir)) => dir.path.join("memory.events"),
+    let (path, counted) = match (location.v1("memory"), location.v2()) {
+        (Some(dir), _) => {
+            (dir.path.join("memory.oom_control"), open_dir(CWD, &dir.path).and_then(|top| tree_kills(&top)))
+        }
+        (None, Some(dir)) => {
+            let path = dir.path.join("memory.events");
+            let counted = fs::read_to_string(&path).map(|text| count(&text));
+            (path, counted)
+        }
         (None, None) => return Ok(0),
     };
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(count(&text)),
+    match counted {
+        Ok(count) => Ok(count),
         Err(error) if is_gone(&error) => Ok(0),
         Err(source) => Err(Error::Read { path, source }),
     }
+}
+
+/// In version 1 each cgroup counts what was killed in it alone, so a container's are added up. With one that is removed goes
+/// its count.
+fn tree_kills(dir: &OwnedFd) -> io::Result<u64> {
+    let mut text = String::new();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    File::from(openat(dir, "memory.oom_control", flags, Mode::empty())?).read_to_string(&mut text)?;
+    let mut sum = count(&text);
+    for entry in Listing::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() != FileType::Directory || matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match open_dir(dir, name).and_then(|sub| tree_kills(&sub)) {
+            Ok(count) => sum += count,
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sum)
 }
 
 fn count(text: &str) -> u64 {
