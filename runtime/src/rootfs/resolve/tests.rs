@@ -92,7 +92,10 @@ fn the_walk_agrees_with_the_kernel() {
     ] {
         symlink(target, folder.path().join(name)).unwrap();
     }
+    let (longest, too_long) = (format!("{}/file", "./".repeat(2045)), format!("{}a/file", "./".repeat(2045)));
     let paths = [
+        &longest,
+        &too_long,
         ".",
         "/",
         "a",

@@ -12,13 +12,19 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path};
 
+/// `PATH_MAX`, the end of the string included. Without it a walk would go any distance, and folders be made on its way.
+const LONGEST: usize = 4096;
+
 const STEP: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens `path` below `root` with `O_PATH`.
 ///
 /// # Errors
-/// As `openat2(2)`: `ENOENT`, `ENOTDIR`, `ELOOP` for too many links or, with [`Links::Refuse`], for any.
+/// As `openat2(2)`: `ENAMETOOLONG`, `ENOENT`, `ENOTDIR`, `ELOOP` for too many links or, with [`Links::Refuse`], for any.
 pub(super) fn walk(root: BorrowedFd<'_>, path: &Path, links: Links) -> Result<OwnedFd, Errno> {
+    if path.as_os_str().len() >= LONGEST {
+        return Err(Errno::NAMETOOLONG);
+    }
     let top = rustix::fs::openat(root, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut way = vec![top];
     let mut rest = parts(path);
