@@ -29,7 +29,6 @@ mod ps;
 mod readiness;
 mod rootfs;
 mod seccomp;
-mod self_exe;
 mod sysctl;
 mod systemd_cgroup;
 mod systemd_user;

@@ -1,6 +1,7 @@
 //! The runtime's own program cannot be reached from a container (CVE-2019-5736). The attack is made on a copy.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::json;
@@ -10,7 +11,7 @@ use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_lanes::runs;
 
-use super::exec::{NO_EXEC, exec};
+use crate::exec::{NO_EXEC, exec};
 
 /// Takes every program file that another process of the pid namespace is running, and writes to it for ever.
 const ATTACKER: &str = r#"
@@ -43,8 +44,9 @@ fn with_all_capabilities(bundle: Bundle) -> Bundle {
     })
 }
 
+/// Detached: nobody can write to a program that is being executed, so that a `run` in the foreground would protect it.
 fn attack(container: &Container<'_>) -> Running {
-    let running = container.run_command(&[]).patience(std::time::Duration::from_secs(120)).spawn();
+    let running = container.run_command(&["--detach"]).patience(std::time::Duration::from_secs(120)).spawn();
     eventually("the attacker is up", || running.stdout().contains("up").then_some(()));
     eventually("its pid is known", || (container.status() == "running").then_some(()));
     running
@@ -56,7 +58,13 @@ fn joined(attacker: &Container<'_>, args: &[&str]) -> Bundle {
 }
 
 fn is_unchanged(copy: &Path, original: &[u8]) {
-    assert!(fs::read(copy).unwrap() == original, "{} was overwritten from a container", copy.display());
+    if fs::read(copy).unwrap() != original {
+        // What there is of containers is still to be removed with it.
+        fs::remove_file(copy).unwrap();
+        fs::write(copy, original).unwrap();
+        fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).unwrap();
+        panic!("{} was overwritten from a container", copy.display());
+    }
 }
 
 fn attacked(runtime: &Runtime, args: &[&str], file: Option<(&str, &str)>) {
@@ -77,8 +85,7 @@ fn attacked(runtime: &Runtime, args: &[&str], file: Option<(&str, &str)>) {
         assert!(!outcome.hung, "{outcome}");
         is_unchanged(&runtime.binary, &original);
     }
-    // The run in the foreground deletes it then.
-    attacker.kill("KILL").ok();
+    attacker.delete(&["--force"]).ok();
     let outcome = running.wait();
     println!("{}: a foreign program was opened {} times", runtime.kind, outcome.stdout.matches("grabbed").count());
     assert!(!outcome.stdout.contains("OVERWRITTEN"), "{outcome}");
@@ -87,7 +94,7 @@ fn attacked(runtime: &Runtime, args: &[&str], file: Option<(&str, &str)>) {
 
 /// The attacker's own container is entered.
 #[runs(everywhere)]
-fn the_program_of_the_runtime_that_enters_a_hostile_container() {
+fn cve_2019_5736_the_program_of_the_runtime_that_enters_a_hostile_container() {
     each(&[NO_EXEC], |runtime| {
         let folder = tempfile::Builder::new().prefix("skt-copy-").tempdir().unwrap();
         let runtime = runtime.copied_to(folder.path());
@@ -105,7 +112,7 @@ fn the_program_of_the_runtime_that_enters_a_hostile_container() {
                 is_unchanged(&runtime.binary, &original);
             }
         }
-        attacker.kill("KILL").ok();
+        attacker.delete(&["--force"]).ok();
         let outcome = running.wait();
         assert!(!outcome.stdout.contains("OVERWRITTEN"), "{outcome}");
         is_unchanged(&runtime.binary, &original);
@@ -113,16 +120,16 @@ fn the_program_of_the_runtime_that_enters_a_hostile_container() {
 }
 
 #[test]
-fn the_program_of_the_runtime_joining_a_hostile_pid_namespace() {
+fn cve_2019_5736_the_program_of_the_runtime_joining_a_hostile_pid_namespace() {
     each(&[], |runtime| attacked(runtime, &["/bin/true"], None));
 }
 
 #[runs(everywhere)]
-fn the_runtime_as_the_containers_program() {
+fn cve_2019_5736_the_runtime_as_the_containers_program() {
     each(&[], |runtime| attacked(runtime, &["/proc/self/exe", "--help"], None));
 }
 
 #[test]
-fn the_runtime_as_an_interpreter() {
+fn cve_2019_5736_the_runtime_as_an_interpreter() {
     each(&[], |runtime| attacked(runtime, &["/data/script"], Some(("/data/script", "#!/proc/self/exe\n"))));
 }
