@@ -10,6 +10,7 @@
 //! 5.12) and `mount(2)` onto descriptors. The first is the default for what is bound or needs a descriptor, the second
 //! for plain new file systems, where it is one call instead of five.
 
+mod anchor;
 mod attach;
 mod bind;
 mod build;

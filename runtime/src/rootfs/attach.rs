@@ -40,6 +40,8 @@ pub(super) fn is_on(fd: impl AsFd, magic: u64) -> Result<bool, Errno> {
 /// statfs(2).
 pub(super) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 /// statfs(2).
+pub(super) const SYSFS_MAGIC: u64 = 0x6265_6572;
+/// statfs(2).
 pub(super) const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// Puts a detached tree onto a descriptor: no path is looked at.

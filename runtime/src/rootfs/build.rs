@@ -8,6 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags};
 
+use super::anchor::Anchors;
 use super::attach::{self, Identity};
 use super::cgroupfs::{self, CgroupView};
 use super::copy_up;
@@ -47,11 +48,12 @@ pub fn build(plan: &Plan, prepared: Prepared, cgroup: &CgroupView) -> Result<Roo
     // Modes of devices and directories are exact: the umask of whoever calls a runtime is not the container's.
     let umask = rustix::process::umask(Mode::empty());
     let (fd, place) = attach_root(plan, &prepared)?;
-    let mut site = Site { plan, api: prepared.api, root: fd, dev: None, close: Vec::new(), cgroup };
+    let anchors = Anchors::default();
+    let mut site = Site { plan, api: prepared.api, root: fd, dev: None, anchors, close: Vec::new(), cgroup };
     for (index, step) in plan.steps.iter().enumerate() {
         site.perform(index, step, prepared.binds.get(index).and_then(Option::as_ref))?;
     }
-    let Site { root, dev, close, api, .. } = site;
+    let Site { root, dev, anchors, close, api, .. } = site;
     for (node, origin) in plan.nodes.iter().zip(prepared.nodes) {
         dev::make(&root, dev.as_ref(), node, origin, api)?;
     }
@@ -66,8 +68,8 @@ pub fn build(plan: &Plan, prepared: Prepared, cgroup: &CgroupView) -> Result<Roo
             .map_err(|source| failed_at(&property, Path::new("tmpfs"), "make the mount read-only", source))?;
     }
     // Read-only first: a masked path below a read-only one must not be copied into the read-only view uncovered.
-    mask::read_only(&root, &plan.readonly_paths)?;
-    mask::cover(&root, dev.as_ref(), &plan.masked_paths)?;
+    mask::read_only(&root, &anchors, &plan.readonly_paths)?;
+    mask::cover(&root, &anchors, dev.as_ref(), &plan.masked_paths)?;
     let _previous_is_zero = rustix::process::umask(umask);
     Ok(Root { fd: root, dev, place, readonly: plan.readonly, propagation: plan.propagation })
 }
@@ -78,6 +80,7 @@ pub(super) struct Site<'a> {
     pub(super) api: Api,
     pub(super) root: OwnedFd,
     dev: Option<OwnedFd>,
+    anchors: Anchors,
     /// Mounts to make read-only in the end, because later steps make mount points inside.
     close: Vec<(String, OwnedFd)>,
     pub(super) cgroup: &'a CgroupView,
@@ -92,7 +95,11 @@ impl Site<'_> {
             (Kind::FileSystem { name, source }, _) => self.file_system(index, step, (name, source), &target),
             (Kind::Cgroup, _) => cgroupfs::mount(self, step, &target),
             (Kind::Bind { .. }, None) => unreachable!("prepare opens a source for every bind mount"),
-        }
+        }?;
+        let mut anchors = std::mem::take(&mut self.anchors);
+        anchors.hold(step, origin, || self.reopen(step))?;
+        self.anchors = anchors;
+        Ok(())
     }
 
     /// Finds the mount point in the container's root, and makes it when it is missing.

@@ -14,8 +14,8 @@ use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::Outcome;
 use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::leftovers::{self, until_none};
-use skiff_integration_tests::rounds;
 use skiff_integration_tests::runtime::{Kind, Runtime};
+use skiff_integration_tests::{is_full_sweep, rounds};
 use skiff_lanes::runs;
 
 use super::{Canaries, NOT_MEASURED};
@@ -86,6 +86,11 @@ fn besieged(runtime: &Runtime, bundle: &Bundle, pairs: &[Pair], starts: usize, v
     assert!(left.is_empty(), "{left:#?}");
 }
 
+/// Ten thousand with `SKIFF_SWEEP=full`.
+fn starts(usual: usize) -> usize {
+    if is_full_sweep() { 10_000 } else { rounds(usual) }
+}
+
 /// A folder to mount in, and a link to the canaries to exchange it with.
 const TARGET: Pair = ("data/target", "data/link");
 
@@ -130,6 +135,80 @@ fn cve_2024_45310_folders_that_are_made_while_others_are_exchanged() {
             for name in ["target/a", "link/a", "target/d", "link/d"] {
                 let _may_be_the_link = fs::remove_dir_all(target.join(name));
             }
+        });
+        canaries.unchanged();
+    });
+}
+
+/// Looks for a procfs or sysfs, wherever it is by now, whose masks or read-only paths were put elsewhere. What is written is
+/// the name of a domain in the container's own uts namespace.
+const UNPROTECTED: &str = r#"
+for place in /proc /false/proc /empty/proc; do
+    cd $place && [ -e self/stat ] || continue
+    (echo x >sys/kernel/domainname) && echo "UNPROTECTED $place/sys is writable"
+    [ -f kcore ] && echo "UNPROTECTED $place/kcore is there"
+done
+for place in /sys /false/sys; do
+    cd $place && [ -e kernel ] || continue
+    for file in firmware/*; do [ -e $file ] && echo "UNPROTECTED $place/$file is there"; done
+done
+exit 0
+"#;
+
+const PROTECTED: [Pair; 3] = [("proc", "false/proc"), ("sys", "false/sys"), ("proc", "empty/proc")];
+
+/// Folders to exchange procfs and sysfs with: what masks and read-only paths name is there, or nothing is.
+fn with_false_folders(bundle: Bundle) -> Bundle {
+    let bundle = bundle.args(&["/bin/sh", "-c", &format!("{{ {UNPROTECTED} }} 2>/dev/null")]);
+    for folder in ["false/proc/sys", "false/proc/bus", "false/sys/firmware", "empty/proc"] {
+        fs::create_dir_all(bundle.rootfs().join(folder)).unwrap();
+    }
+    bundle.file("/false/proc/kcore", 0o644, "").file("/false/proc/timer_list", 0o644, "")
+}
+
+/// The masks land on what was put in the place of procfs for that moment.
+#[test]
+fn cve_2019_19921_proc_is_exchanged_while_it_is_protected() {
+    each(&NOT_MEASURED, |runtime| {
+        let bundle = with_false_folders(Bundle::new());
+        besieged(runtime, &bundle, &PROTECTED, rounds(150), |outcome| {
+            assert!(!outcome.stdout.contains("UNPROTECTED"), "{outcome}");
+        });
+    });
+}
+
+/// All of it at once: targets, what is bound and masked, /proc, /sys and /dev.
+#[test]
+fn everything_of_the_root_is_exchanged_while_containers_start() {
+    const PAIRS: [Pair; 8] = [
+        TARGET,
+        PROTECTED[0],
+        ("etc/file", "etc/link"),
+        PROTECTED[1],
+        ("data", "false/data"),
+        PROTECTED[2],
+        ("etc/secret", "etc/open"),
+        ("dev", "false/dev"),
+    ];
+    each(&NOT_MEASURED, |runtime| {
+        let canaries = Canaries::new();
+        let bundle = with_target(with_false_folders(Bundle::new().writable()), &canaries);
+        let bundle = bundle.file("/etc/file", 0o644, "").file("/etc/secret", 0o644, "").file("/etc/open", 0o644, "");
+        fs::create_dir(bundle.rootfs().join("false/data")).unwrap();
+        symlink(canaries.path().join("flag"), bundle.rootfs().join("etc/link")).unwrap();
+        symlink(canaries.path(), bundle.rootfs().join("false/dev")).unwrap();
+        let file = bundle.path().join("file");
+        fs::write(&file, "file\n").unwrap();
+        let bundle = bundle
+            .mount(json!({"destination": "/data/target/sub", "type": "tmpfs", "source": "tmpfs"}))
+            .mount(json!({"destination": "/data/target/a/b", "type": "tmpfs", "source": "tmpfs"}))
+            .mount(json!({"destination": "/etc/file", "source": file, "options": ["bind"]}))
+            .edit(|config| {
+                let masked = config["linux"]["maskedPaths"].as_array_mut().unwrap();
+                masked.push(json!("/etc/secret"));
+            });
+        besieged(runtime, &bundle, &PAIRS, starts(150), |outcome| {
+            assert!(!outcome.stdout.contains("UNPROTECTED") && !outcome.stdout.contains("canary"), "{outcome}");
         });
         canaries.unchanged();
     });
