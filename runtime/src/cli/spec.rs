@@ -38,6 +38,9 @@ fn for_user(uid: u32, gid: u32) -> anyhow::Result<Value> {
     linux.remove("resources");
     linux.insert("uidMappings".into(), json!([{ "containerID": 0, "hostID": uid, "size": 1 }]));
     linux.insert("gidMappings".into(), json!([{ "containerID": 0, "hostID": gid, "size": 1 }]));
+    // They come with the host's /sys, and some of them are the user's own to write to (CVE-2023-25809).
+    let masked = linux.get_mut("maskedPaths").and_then(Value::as_array_mut).context("the example masks paths")?;
+    masked.push(json!("/sys/fs/cgroup"));
     let namespaces = linux.get_mut("namespaces").and_then(Value::as_array_mut).context("the example has namespaces")?;
     namespaces.retain(|namespace| namespace["type"] != "network");
     namespaces.push(json!({ "type": "user" }));

@@ -19,6 +19,7 @@ use super::plan::{Kind, PROC_FILES, Plan, Step};
 use super::prepare::{Api, Origin, Prepared};
 use super::resolve::{self, Leaf, Links};
 use super::{bind, dev, mask, sysctl};
+use crate::sys::mount as kernel;
 
 /// The container's root, built and not yet entered.
 #[derive(Debug)]
@@ -192,7 +193,7 @@ impl Site<'_> {
         match filesystem.mount_on(target, step.options.mount_flags()) {
             // A user namespace may mount sysfs only with a network namespace of its own: it is shown the host's.
             Err(Errno::PERM) if filesystem.name == "sysfs" && self.plan.borrow_nodes => {
-                return bind::host_directory("/sys", target, &step.options, || self.reopen(step));
+                return self.host_sysfs(step, target);
             }
             result => result?,
         }
@@ -202,6 +203,32 @@ impl Site<'_> {
         let mut rest = step.options.clone();
         rest.attributes = Attributes::default();
         bind::set_options(&self.reopen(step)?, &rest)
+    }
+
+    /// Shows the host's sysfs. With it come the host's mounts below, which a user namespace may not leave behind: they are as
+    /// read-only as it is, and the cgroups, which the container's ids may own, are covered (CVE-2023-25809). Where the
+    /// configuration mounts cgroups it does so later, on top.
+    fn host_sysfs(&self, step: &Step, target: &OwnedFd) -> Result<(), Errno> {
+        bind::host_directory("/sys", target, &step.options, || self.reopen(step))?;
+        let sysfs = self.reopen(step)?;
+        if !attach::is_on(&sysfs, attach::SYSFS_MAGIC)? {
+            return Err(Errno::STALE);
+        }
+        let read_only = step.options.attributes.set & libc::MOUNT_ATTR_RDONLY;
+        match kernel::set_attributes(
+            sysfs.as_fd(),
+            true,
+            kernel::Change { set: read_only, ..kernel::Change::default() },
+        ) {
+            // Before Linux 5.12 one would have to know them all.
+            Ok(()) | Err(Errno::NOSYS) => {}
+            Err(error) => return Err(error),
+        }
+        let cgroups = Path::new("fs/cgroup");
+        match mask::find(sysfs.as_fd(), cgroups, Links::Refuse)? {
+            Some(target) => mask::empty(sysfs.as_fd(), cgroups, &target).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Mounts a tmpfs that is kept open: to make devices on, to fill, or to close in the end. It is never read-only

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::Invocation;
 use skiff_integration_tests::compare::each;
+use skiff_integration_tests::kernel;
 use skiff_integration_tests::runtime::Kind;
 use skiff_lanes::runs;
 
@@ -112,6 +113,45 @@ fn cve_2022_0492_the_release_agent_is_not_writable() {
         for bundle in [Bundle::new(), Bundle::new().namespace("cgroup", None)] {
             assert_eq!(runtime.run(&cgroup_writer(bundle)).ok(), "seen\n");
         }
+    });
+}
+
+/// Without a network namespace a user namespace is shown the host's sysfs, and with it would come the host's cgroups: as
+/// writable as the container's root is the host's root, or the user to whom some of them belong.
+#[test]
+fn cve_2023_25809_the_hosts_cgroups_do_not_come_with_its_sysfs() {
+    each(&NOT_MEASURED, |runtime| {
+        for (listed, network) in [(true, true), (true, false), (false, true), (false, false)] {
+            let bundle = cgroup_writer(Bundle::new().user_namespace(0));
+            let bundle = if network { bundle } else { bundle.without_namespace("network") };
+            let bundle = if listed { bundle } else { super::without_mount(bundle, "/sys/fs/cgroup") };
+            let mut seen = runtime.run(&bundle).ok();
+            if kernel::lacks("mount_setattr") {
+                // Those that are covered cannot be made read-only there.
+                seen = seen.replace("WRITABLE MOUNT\n", "");
+            }
+            assert_eq!(seen, "seen\n", "cgroup mount listed: {listed}, network namespace: {network}");
+        }
+        let bundle = Bundle::script("ls -A /sys/fs/cgroup; ls -d /sys/kernel").user_namespace(0);
+        let bundle = super::without_mount(bundle.without_namespace("network"), "/sys/fs/cgroup");
+        assert_eq!(runtime.run(&bundle).ok(), "/sys/kernel\n");
+    });
+}
+
+/// The same of the configuration that a user begins with.
+#[test]
+fn cve_2023_25809_the_example_for_a_user_shows_no_cgroups() {
+    each(&NOT_MEASURED, |runtime| {
+        let bundle = Bundle::new();
+        let path = bundle.path().to_string_lossy();
+        runtime.command(&["spec", "--rootless", "--bundle", &path]).run().ok();
+        let text = fs::read_to_string(bundle.path().join("config.json")).unwrap();
+        let example: Value = serde_json::from_str(&text).unwrap();
+        let bundle = cgroup_writer(bundle.edit(|config| {
+            *config = example;
+            config["process"]["terminal"] = json!(false);
+        }));
+        assert_eq!(runtime.run(&bundle).ok().replace("WRITABLE MOUNT\n", ""), "seen\n");
     });
 }
 
