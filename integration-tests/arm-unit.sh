@@ -25,7 +25,7 @@ verdict() {
     case $1 in
         cgroup_real | foreground_real | process_real | rootfs_real | self_exe_real | terminal_real)
             echo 'qemu-user makes no namespaces and executes no ARM program; arm-guest.sh runs it' ;;
-        control_http | ctl_client | fleet_build | fleet_explain | fleet_follow | fleet_serve | fleet_unpack | report | properties | scenarios) echo fine ;;
+        config_mutations | control_http | ctl_client | fleet_build | fleet_explain | fleet_follow | fleet_serve | fleet_unpack | report | properties | scenarios) echo fine ;;
         *) echo "arm-unit: tests/$1.rs is new: say here whether qemu-user can run it" >&2 && return 1 ;;
     esac
 }

@@ -6,7 +6,7 @@ mod locate;
 mod refuse;
 mod resources;
 
-pub use load::{Bundle, Loaded, load, load_process};
+pub use load::{Bundle, Loaded, from_text, load, load_process};
 pub use resources::{ResourcesError, read_resources};
 
 use std::path::PathBuf;

@@ -60,9 +60,17 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, Error> {
         Some(path) => read(CWD, path, path, &fail)?,
         None => read(bundle.dir.as_fd(), Path::new("config.json"), &path, &fail)?,
     };
-    let (spec, warnings) = parse(&text, "/process").map_err(|source| {
-        let member = member_at(&text, source.line(), source.column());
-        Error::Invalid { path: path.clone(), member, source }
+    from_text(&text, &path)
+}
+
+/// Parses and checks the text of a `config.json`; `path` is for messages.
+///
+/// # Errors
+/// [`Error::Invalid`], [`Error::Version`], [`Error::Missing`] or [`Error::Unsupported`].
+pub fn from_text(text: &[u8], path: &Path) -> Result<Loaded, Error> {
+    let (spec, warnings) = parse(text, "/process").map_err(|source| {
+        let member = member_at(text, source.line(), source.column());
+        Error::Invalid { path: path.to_owned(), member, source }
     })?;
     refuse::check(&spec)?;
     Ok(Loaded { spec, warnings })
