@@ -6,6 +6,7 @@ mod bad_input;
 mod cgroups;
 mod completion;
 mod crash;
+mod cycles;
 mod devices;
 mod escape;
 mod events;
