@@ -8,7 +8,7 @@ use oci_spec::runtime::{Process, Spec};
 use skiff::cgroup::{self, DeviceControl, Hierarchy, Host, OwnCgroups};
 use skiff::namespaces::{self, Kind};
 use skiff::process::{self, UserNamespace, capabilities};
-use skiff::{config, hooks, rootfs, seccomp, systemd, terminal};
+use skiff::{config, hooks, network, rootfs, seccomp, systemd, terminal};
 
 /// Nobody asks for an id here.
 const ID: &str = "fuzzed";
@@ -38,6 +38,8 @@ fn plan(text: &[u8]) -> Result<usize, Box<dyn Error>> {
     let namespaces = namespaces::plan(spec)?;
     hooks::validate(&spec.hooks().clone().unwrap_or_default())?;
     let rootfs = rootfs::plan(spec, &rootfs::Facts::of(spec))?;
+    let interfaces = spec.linux().as_ref().and_then(|linux| linux.net_devices().as_ref());
+    let interfaces = network::plan(interfaces, namespaces.makes(Kind::Network))?;
     let process = spec.process().as_ref().ok_or("no process")?;
     let planned = plan_process(spec, process, &namespaces)?;
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
@@ -50,7 +52,7 @@ fn plan(text: &[u8]) -> Result<usize, Box<dyn Error>> {
         writes += plan_cgroup(spec, &host)?;
     }
     let bytes = filter.map_or(0, |filter| filter.to_bytes().len());
-    Ok(rootfs.steps.len() + rootfs.nodes.len() + planned + writes + bytes)
+    Ok(rootfs.steps.len() + rootfs.nodes.len() + interfaces.len() + planned + writes + bytes)
 }
 
 fn plan_process(spec: &Spec, process: &Process, namespaces: &namespaces::Plan) -> Result<usize, Box<dyn Error>> {
@@ -65,6 +67,8 @@ fn plan_process(spec: &Spec, process: &Process, namespaces: &namespaces::Plan) -
         keyring_of: Some(ID),
         listen: None,
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()),
+        memory_policy: spec.linux().as_ref().and_then(|linux| linux.memory_policy().as_ref()),
+        apparmor: true,
     };
     let (plan, _warnings) = process::plan(process, &facts)?;
     Ok(plan.limits.len())
