@@ -158,7 +158,7 @@ fn set_up(kit: &mut Kit<'_>) -> Result<Ready, Error> {
     let name = &plans.process.program.args[0];
     let file = process::program::find(name, plans.process.environment.path.as_deref())?;
     if confines_early(plans) {
-        step::confine(&plans.process, &kit.channel, plans.namespaces.makes(Kind::Pid))?;
+        step::confine(&plans.process, &kit.channel)?;
     }
     Ok(Ready { file, environment, pid })
 }

@@ -128,6 +128,8 @@ struct Moved {
     device: Device,
     was: Link,
     addresses: Vec<Address>,
+    /// The kernel has said that it is there, under its new name.
+    arrived: bool,
 }
 
 /// Moves interfaces into the network namespace of process `pid`, a child that is not reaped. They are up then.
@@ -169,9 +171,10 @@ impl Carried {
             Err(error) => return Err(failed(device, "look for its name in the container")(error)),
         }
         // Before it is moved: the kernel may move it and then refuse the name.
-        self.moved.push(Moved { device: device.clone(), was, addresses: addresses.clone() });
+        self.moved.push(Moved { device: device.clone(), was, addresses: addresses.clone(), arrived: false });
         let sent = self.here.send_away(was.index, name, target.as_raw_fd());
         sent.map_err(failed(device, "move it to the container's network namespace"))?;
+        self.moved.iter_mut().last().into_iter().for_each(|moved| moved.arrived = true);
         settle(&mut self.there, name, &addresses, true).map_err(|(operation, source)| failed(device, operation)(source))
     }
 
@@ -181,11 +184,12 @@ impl Carried {
     }
 
     fn bring_one_back(&mut self, moved: &Moved) -> Result<(), (&'static str, io::Error)> {
-        let Moved { device: Device { host, name }, was, addresses } = moved;
+        let Moved { device: Device { host, name }, was, addresses, arrived } = moved;
         if self.here.link(host).is_ok_and(|link| link.index == was.index) {
             return Ok(());
         }
-        let link = self.there.link(name).or_else(|_absent| self.there.link(host));
+        // One that the kernel moved and would not rename has its old name; the other is somebody else's.
+        let link = self.there.link(if *arrived { name } else { host });
         let sent = link.and_then(|link| self.there.send_away(link.index, host, self.own.as_raw_fd()));
         sent.map_err(|error| ("bring it back to the host", error))?;
         settle(&mut self.here, host, addresses, was.up)

@@ -94,7 +94,8 @@ pub struct Plan {
     pub program: program::Program,
     /// `linux.seccomp`, which is set by whoever knows it: it is of the container and not of one process.
     pub seccomp: Option<Filter>,
-    /// Whoever takes the filter's descriptor can take it only from a process that does not hide.
+    /// Whoever takes the filter's descriptor can take it only from a process that does not hide, and no container can name
+    /// this one.
     pub shows: bool,
 }
 

@@ -184,6 +184,22 @@ fn a_user_without_rights_may_leave_calls_to_somebody() {
         assert_eq!(answer(&listener, in_turn()), 2);
         assert_eq!(running.wait().ok(), "made\ncross-device\n");
         container.assert_gone();
+        // Where others can see its processes, they hide, from us as well.
+        let bundle = asking(Bundle::new(), &agent).edit(rootless(1)).without_namespace("pid").edit(|config| {
+            // A procfs of its own takes a pid namespace of its own.
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            for mount in mounts.iter_mut().filter(|mount| mount["type"] == "proc") {
+                *mount = json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]});
+            }
+        });
+        let container = runtime.container(&bundle);
+        bundle.write();
+        give_away(&bundle, runtime.root());
+        if runtime.kind == Kind::Skiff {
+            let outcome = container.run_command(&[]).user(1000).env("XDG_RUNTIME_DIR", "/tmp").run();
+            outcome.fails_with(&["SCMP_ACT_NOTIFY takes a container with new pid and user namespaces"]);
+            container.assert_gone();
+        }
     });
 }
 

@@ -43,6 +43,21 @@ fn read_only_paths_refuse_writing() {
     }
 }
 
+/// What is masked stays so where all around it is made read-only.
+#[runs(everywhere)]
+fn masks_below_a_read_only_proc_and_sys() {
+    let script = "head -c 1 /proc/kcore 2>/dev/null | wc -c; ls -A /sys/kernel | wc -l
+        for path in /proc/sys/kernel/domainname /sys/power/state; do (echo x >$path) 2>&1 | grep -o 'Read-only file system'; done";
+    let bundle = Bundle::script(script).edit(|config| {
+        config["linux"]["readonlyPaths"] = json!(["/proc", "/sys"]);
+        config["linux"]["maskedPaths"] = json!(["/proc/kcore", "/sys/kernel"]);
+    });
+    let numbers = |text: &str| text.lines().map(str::trim).take(3).collect::<Vec<_>>().join(" ");
+    if let Some(seen) = same(&[], &bundle, numbers) {
+        assert_eq!(seen, "0 0 Read-only file system");
+    }
+}
+
 #[test]
 fn a_read_only_path_keeps_the_flags_of_its_mount() {
     // A remount without nosuid,nodev,noexec would take them away (and is refused in a user namespace).

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
+use skiff_integration_tests::cgroups;
 use skiff_integration_tests::command::{Invocation, eventually};
 use skiff_integration_tests::compare::{Exemption, each};
 use skiff_integration_tests::leftovers::until_none;
@@ -135,6 +136,50 @@ fn the_end_of_a_program_that_never_was_ready_ends_the_wait() {
         container.delete(&[]).ok();
         container.assert_gone();
         manager.hears_nothing();
+    });
+}
+
+/// The unit that users get, with the program and the folders of this test.
+#[runs(guest, trixie)]
+fn our_unit_runs_a_bundle() {
+    each(&[(Kind::Runc, "is not what it starts"), (Kind::Crun, "is not what it starts"), NO_REFERENCE], |runtime| {
+        let script = "/usr/bin/systemd-notify --ready; trap 'exit 0' TERM; while :; do sleep 1; done";
+        let bundle = with_the_machines_programs(Bundle::script(script)).edit(|config| {
+            config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+            config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+        });
+        runtime.write(&bundle);
+        let bundles = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(bundle.path(), bundles.path().join(&bundle.id)).unwrap();
+        let program = format!("{} --root {}", runtime.binary.display(), runtime.root().display());
+        let text = include_str!("../../../configs/systemd/skiff@.service");
+        let text = text
+            .replace("/usr/bin/skiff", &program)
+            .replace("/var/lib/skiff/bundles", bundles.path().to_str().unwrap());
+        let template = Path::new("/run/systemd/system").join(format!("unit-{}@.service", bundle.id));
+        std::fs::write(&template, text).unwrap();
+        let systemctl = |words: &[&str]| Invocation::new("systemctl", words).run();
+        systemctl(&["daemon-reload"]).ok();
+        let container = Container { runtime, bundle: &bundle, id: bundle.id.clone() };
+        let unit = format!("unit-{0}@{0}.service", bundle.id);
+        let state = || systemctl(&["is-active", &unit]).stdout.trim().to_owned();
+
+        systemctl(&["start", &unit]).ok();
+        assert_eq!((state(), container.status()), ("active".to_owned(), "running".to_owned()));
+        let first = container.pid();
+        assert_eq!(cgroups::read(first, "memory", "memory.max"), (64 << 20).to_string());
+        // The runtime dies, and the container that it leaves is not in the way of the next.
+        systemctl(&["kill", "--kill-who=main", "--signal=KILL", &unit]).ok();
+        eventually("it is up again", || {
+            let again = container.state().is_some_and(|state| state["pid"] != first && state["status"] == "running");
+            (again && state() == "active").then_some(())
+        });
+        assert!(!Path::new(&format!("/proc/{first}")).exists());
+        systemctl(&["stop", &unit]).ok();
+        assert_eq!(systemctl(&["show", "--value", "--property", "Result", &unit]).ok().trim(), "success");
+        container.assert_gone();
+        std::fs::remove_file(&template).unwrap();
+        systemctl(&["daemon-reload"]).ok();
     });
 }
 

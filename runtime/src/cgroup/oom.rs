@@ -12,6 +12,9 @@ use super::{
     kill::{is_gone, open_dir},
 };
 
+/// How many levels of cgroups below the container's are looked into.
+const DEEPEST: u32 = 32;
+
 /// What the kernel gives notice with when a process may have been killed. It may come a moment before the count moves.
 #[derive(Debug)]
 pub enum Notice {
@@ -80,7 +83,7 @@ fn version_1(folder: &std::path::Path) -> io::Result<Notice> {
 pub fn oom_kills(location: &Location) -> Result<u64, Error> {
     let (path, counted) = match (location.v1("memory"), location.v2()) {
         (Some(dir), _) => {
-            (dir.path.join("memory.oom_control"), open_dir(CWD, &dir.path).and_then(|top| tree_kills(&top)))
+            (dir.path.join("memory.oom_control"), open_dir(CWD, &dir.path).and_then(|top| tree_kills(&top, DEEPEST)))
         }
         (None, Some(dir)) => {
             let path = dir.path.join("memory.events");
@@ -98,7 +101,7 @@ pub fn oom_kills(location: &Location) -> Result<u64, Error> {
 
 /// In version 1 each cgroup counts what was killed in it alone, so a container's are added up. With one that is removed goes
 /// its count.
-fn tree_kills(dir: &OwnedFd) -> io::Result<u64> {
+fn tree_kills(dir: &OwnedFd, deeper: u32) -> io::Result<u64> {
     let mut text = String::new();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     File::from(openat(dir, "memory.oom_control", flags, Mode::empty())?).read_to_string(&mut text)?;
@@ -109,7 +112,9 @@ fn tree_kills(dir: &OwnedFd) -> io::Result<u64> {
         if entry.file_type() != FileType::Directory || matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        match open_dir(dir, name).and_then(|sub| tree_kills(&sub)) {
+        // A container that makes more levels than anybody needs hides its kills from itself alone.
+        let Some(deeper) = deeper.checked_sub(1) else { break };
+        match open_dir(dir, name).and_then(|sub| tree_kills(&sub, deeper)) {
             Ok(count) => sum += count,
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error),

@@ -178,6 +178,8 @@ struct Plans {
     console: terminal::Console,
     console_size: Option<terminal::Size>,
     namespaces: namespaces::Plan,
+    /// Nobody in the container can name the entrant.
+    unseen: bool,
 }
 
 /// Makes a process in a container; it waits for [`Waiting::go`].
@@ -192,7 +194,7 @@ pub fn prepare<'a>(entry: &Entry, request: &'a Request) -> Result<Waiting<'a>, E
     let mut plans = decide(&record.id, init, interior, request)?;
     if interior.seccomp {
         plans.process.seccomp = Some(Filter::from_bytes(&entry.filter()?).map_err(process::Error::from)?);
-        plans.process.shows = notifier::needs_to_see();
+        plans.process.shows = plans.unseen && notifier::needs_to_see();
     }
     let (channel, inner) = Channel::pair().map_err(Error::Talk)?;
     let console_socket = match &plans.console {
@@ -321,7 +323,7 @@ impl Waiting<'_> {
         if wait_first {
             self.channel.send(&Message::Proceed(entrant)).map_err(Error::Talk)?;
         }
-        let pid = self.listen_until_ready(plans.console == terminal::Console::Proxy)?;
+        let pid = self.listen_until_ready(plans.console == terminal::Console::Proxy, plans.unseen)?;
         if let (Some(attributes), Some(pid)) = (&plans.scheduler, Pid::from_raw(pid)) {
             process::scheduling::apply(attributes, Some(pid))?;
         }
@@ -348,7 +350,7 @@ impl Waiting<'_> {
 
     /// The process may be faster than the entrant, which tells its number. It is in the container already, which may
     /// speak for it (ptrace(2)): its terminal is not what it says, and its number is no stranger's.
-    fn listen_until_ready(&mut self, proxied: bool) -> Result<i32, Error> {
+    fn listen_until_ready(&mut self, proxied: bool, unseen: bool) -> Result<i32, Error> {
         let mut ready = false;
         loop {
             if let (true, Some(pid)) = (ready, self.process) {
@@ -361,9 +363,8 @@ impl Waiting<'_> {
                 (Message::Ready, _) => ready = true,
                 (Message::Listener(number), _) => {
                     let entrant = self.entrant.unwrap_or_default();
-                    // It is in no pid namespace of the container's.
                     let taken = match &mut self.notifier {
-                        Some(notifier) => notifier.take(entrant, number, true, &self.channel)?,
+                        Some(notifier) => notifier.take(entrant, number, unseen, &self.channel)?,
                         None => true,
                     };
                     // Else it has failed, and says why.
@@ -396,6 +397,10 @@ impl Waiting<'_> {
         // Having said this, it ends, for which it may need our help: exit(2) is a call, too.
         if let (Some(notifier), Some(entrant)) = (&self.notifier, self.entrant) {
             notifier.attend(&foreground::pidfd::open(entrant)?)?;
+        }
+        // Its number is free for others now.
+        if let Some(notifier) = &mut self.notifier {
+            notifier.trust_nobody();
         }
         self.entrant.take().into_iter().for_each(reap);
         Ok(())
@@ -463,7 +468,15 @@ fn decide(id: &str, init: &Identity, interior: &Interior, request: &Request) -> 
         console: terminal::plan(terminal, request.console_socket.as_deref(), request.detach)?,
         console_size: terminal::size(&process)?,
         namespaces: namespaces::of_process(init.pid, &interior.namespaces),
+        unseen: has_other_pids(init.pid),
     })
+}
+
+/// Whether a process is in a pid namespace below ours, from where ours cannot be seen. It has to be known.
+fn has_other_pids(pid: i32) -> bool {
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/pid")).ok();
+    let (own, other) = (namespace("self"), namespace(&pid.to_string()));
+    own.is_some() && other.is_some() && own != other
 }
 
 fn describe(interior: &Interior, request: &Request) -> Result<(Process, Vec<String>), Error> {

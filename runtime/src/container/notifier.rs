@@ -37,10 +37,12 @@ pub enum Error {
     #[error("cannot reach who decides about system calls (`linux.seccomp.listenerPath`)")]
     Listener(#[source] terminal::Error),
     /// The process and its filter are there, the descriptor is not.
-    #[error("cannot take the descriptor of the system call filter from process {pid}")]
+    #[error("cannot take the descriptor of the system call filter from process {pid}{hint}")]
     Take {
         /// The process.
         pid: i32,
+        /// A way out, or nothing.
+        hint: &'static str,
         /// What the kernel said.
         #[source]
         source: io::Error,
@@ -141,7 +143,7 @@ impl Notifier {
     /// # Errors
     /// [`Error::Take`].
     pub fn take(&mut self, pid: i32, number: i32, trusted: bool, channel: &Channel) -> Result<bool, Error> {
-        let failed = |errno: Errno| Error::Take { pid, source: errno.into() };
+        let failed = |errno: Errno| Error::Take { pid, hint: hint(errno), source: errno.into() };
         let process = Pid::from_raw(pid).ok_or_else(|| failed(Errno::SRCH))?;
         let mut moment = SHORTEST;
         loop {
@@ -193,12 +195,17 @@ impl Notifier {
         }
     }
 
+    /// The process from which the descriptor was taken has ended.
+    pub fn trust_nobody(&mut self) {
+        self.trusted = None;
+    }
+
     /// Hands the means over: from now on every call that the filter leaves open waits for whoever decides.
     ///
     /// # Errors
     /// [`Error::Take`] if there are none, [`Error::Listener`] if nobody is there any more.
     pub fn hand_over(&self, pid: i32, state: &StateDocument) -> Result<(), Error> {
-        let none = || Error::Take { pid, source: Errno::BADF.into() };
+        let none = || Error::Take { pid, hint: "", source: Errno::BADF.into() };
         let descriptor = self.descriptor.as_ref().ok_or_else(none)?;
         let text = serde_json::to_vec(&ContainerProcessState::new(pid, &self.metadata, state)).unwrap_or_default();
         let (socket, what) = (self.socket.as_fd(), "the descriptor of the system call filter");
@@ -208,6 +215,14 @@ impl Notifier {
 
 fn descriptor_of(process: Pid, number: i32) -> rustix::io::Result<OwnedFd> {
     pidfd_getfd(pidfd_open(process, PidfdFlags::empty())?, number, PidfdGetfdFlags::empty())
+}
+
+fn hint(errno: Errno) -> &'static str {
+    if errno == Errno::PERM && needs_to_see() {
+        "; without CAP_SYS_PTRACE, SCMP_ACT_NOTIFY takes a container with new pid and user namespaces"
+    } else {
+        ""
+    }
 }
 
 fn is_listener(descriptor: &OwnedFd) -> bool {

@@ -250,7 +250,8 @@ fn plan_process(
     let (mut plan, warnings) = process::plan(process, &facts)?;
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     plan.seccomp = seccomp.map(seccomp::plan).transpose().map_err(process::Error::from)?;
-    plan.shows = notifier::needs_to_see();
+    // Who shares a user namespace with it that is not new, and sees it from a pid namespace above, could reach for it.
+    plan.shows = notifier::needs_to_see() && namespaces.makes(Kind::Pid) && namespaces.makes(Kind::User);
     Ok((plan, warnings))
 }
 

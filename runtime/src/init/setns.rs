@@ -91,7 +91,7 @@ fn enter(kit: &mut Kit<'_>) -> Result<Vec<CString>, Error> {
     // Once more, for changing ids again; and what comes next is seen by the container.
     step::hide()?;
     // Here, where nobody in the container can reach for a process without filter, or for the right to load one.
-    step::confine(plan, &kit.channel, true)?;
+    step::confine(plan, &kit.channel)?;
     Ok(environment)
 }
 

@@ -143,9 +143,8 @@ pub(super) fn accept(listener: &OwnedFd) -> Result<Channel, Error> {
 }
 
 /// Loads the filter, if there is one ([`process::confine`]). The parent gets the descriptor of one that leaves calls to somebody.
-/// A parent without `CAP_SYS_PTRACE` can take it only from a process that does not hide, which one that no container can name
-/// (`unseen`) need not do.
-pub(super) fn confine(plan: &process::Plan, channel: &Channel, unseen: bool) -> Result<(), Error> {
+/// A parent without `CAP_SYS_PTRACE` can take it only from a process that does not hide ([`process::Plan::shows`]).
+pub(super) fn confine(plan: &process::Plan, channel: &Channel) -> Result<(), Error> {
     if !plan.seccomp.as_ref().is_some_and(Filter::listens) {
         return Ok(process::confine(plan).map(drop)?);
     }
@@ -153,15 +152,14 @@ pub(super) fn confine(plan: &process::Plan, channel: &Channel, unseen: bool) -> 
         .map_err(|errno| failed("find a free descriptor for the system call filter")(errno.into()))?;
     let number = lowest_free.as_raw_fd();
     drop(lowest_free);
-    let shows = unseen && plan.shows;
-    if shows {
+    if plan.shows {
         show()?;
     }
     channel.send(&Message::Listener(number))?;
     let listener = process::confine(plan)?;
     super::expect_proceed(channel)?;
     drop(listener);
-    if shows { hide() } else { Ok(()) }
+    if plan.shows { hide() } else { Ok(()) }
 }
 
 pub(super) fn exit(code: i32) -> ! {

@@ -16,6 +16,10 @@ const REQUEST: u16 = 0x1;
 const ACKNOWLEDGE: u16 = 0x4;
 const DUMP: u16 = 0x300;
 const CREATE: u16 = 0x400;
+/// `NLM_F_DUMP_INTR`: something changed while it was listed, so the list may lack something.
+const INTERRUPTED: u16 = 0x10;
+/// How often to list what changes all the time.
+const TRIES: usize = 10;
 const LINK_NAME: u16 = 3;
 const LINK_NAMESPACE: u16 = 28;
 const ADDRESS_FLAGS: u16 = 8;
@@ -68,7 +72,14 @@ impl Socket {
     /// The addresses of an interface that were given to it for good and are valid everywhere: all others are made by the
     /// kernel, or belong to the place.
     pub(super) fn addresses(&mut self, index: u32) -> io::Result<Vec<Address>> {
-        let answers = self.ask(GET_ADDRESS, REQUEST | DUMP, &[0; 8])?;
+        let mut answers = self.ask(GET_ADDRESS, REQUEST | DUMP, &[0; 8]);
+        for _ in 1..TRIES {
+            if !answers.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINTR)) {
+                break;
+            }
+            answers = self.ask(GET_ADDRESS, REQUEST | DUMP, &[0; 8]);
+        }
+        let answers = answers?;
         Ok(answers
             .iter()
             .filter_map(|(kind, body)| (*kind == NEW_ADDRESS).then(|| read_address(body, index))?)
@@ -122,8 +133,10 @@ fn take(mut packet: &[u8], sequence: u32, answers: &mut Vec<(u16, Vec<u8>)>) -> 
         };
         if number(packet, 8) == Some(sequence) {
             match kind {
-                DONE => return Ok(true),
-                ERROR => {
+                _ if half(packet, 6).is_some_and(|flags| flags & INTERRUPTED != 0) => {
+                    return Err(io::Error::from_raw_os_error(libc::EINTR));
+                }
+                DONE | ERROR => {
                     let code =
                         body.get(..4).and_then(|code| code.try_into().ok()).map_or(-libc::EBADMSG, i32::from_ne_bytes);
                     return if code == 0 { Ok(true) } else { Err(io::Error::from_raw_os_error(-code)) };
@@ -214,6 +227,7 @@ mod tests {
         packet.extend(message(ERROR, 0, 3, &[0; 20]));
         let mut answers = Vec::new();
         assert!(take(&packet, 3, &mut answers).unwrap());
+        assert!(take(&message(DONE, 0, 3, &[0; 4]), 3, &mut Vec::new()).unwrap());
         assert_eq!(answers.len(), 1, "another's answer is not ours");
         assert_eq!(read_link(&answers[0].1), Some(Link { index: 7, up: true }));
         assert_eq!(attributes(&answers[0].1[16..]), [(LINK_NAME, b"eth0\0".to_vec())]);
@@ -225,6 +239,10 @@ mod tests {
         let error = take(&refusal, 1, &mut Vec::new()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
         assert!(!take(&[], 1, &mut Vec::new()).unwrap());
+        let cut = message(DONE, 0, 1, &(-libc::ENOBUFS).to_ne_bytes());
+        assert_eq!(take(&cut, 1, &mut Vec::new()).unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
+        let changed = message(NEW_ADDRESS, INTERRUPTED, 1, &[0; 8]);
+        assert_eq!(take(&changed, 1, &mut Vec::new()).unwrap_err().raw_os_error(), Some(libc::EINTR));
         for length in [0_u32, 15, 17, u32::MAX] {
             let bad = [&length.to_ne_bytes()[..], &[0; 12]].concat();
             assert!(take(&bad, 1, &mut Vec::new()).is_err(), "{length}");

@@ -9,7 +9,8 @@ pub const END: u32 = 1024;
 /// # Errors
 /// What is wrong, as the rest of a sentence that begins with the name of the list.
 pub fn parse(text: &str) -> Result<Vec<u32>, String> {
-    let mut numbers = Vec::new();
+    // However long the list, it takes no more than this.
+    let mut named = [false; END as usize];
     for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let (first, last) = item.split_once('-').unwrap_or((item, item));
         let (Some(first), Some(last)) = (number(first), number(last)) else {
@@ -21,13 +22,12 @@ pub fn parse(text: &str) -> Result<Vec<u32>, String> {
         if last >= END {
             return Err(format!("has `{item}`; the highest number is {}", END - 1));
         }
-        numbers.extend(first..=last);
+        named[first as usize..=last as usize].fill(true);
     }
+    let numbers: Vec<u32> = (0..END).zip(named).filter_map(|(number, is_named)| is_named.then_some(number)).collect();
     if numbers.is_empty() {
         return Err(format!("is `{text}`, which names no number; write it like `0-3,7`, or leave it out"));
     }
-    numbers.sort_unstable();
-    numbers.dedup();
     Ok(numbers)
 }
 

@@ -62,6 +62,13 @@ impl Anchors {
         Ok(())
     }
 
+    /// One of the places has been covered with another view of itself.
+    pub(super) fn renew(&mut self, path: &Path, mount: OwnedFd) {
+        if let Some((_, held)) = self.0.iter_mut().find(|(place, _)| path == Path::new(place)) {
+            *held = mount;
+        }
+    }
+
     /// Where to look for a path of the configuration: from which directory, and by which name.
     pub(super) fn base<'a>(&'a self, root: &'a OwnedFd, path: &'a Path) -> (BorrowedFd<'a>, &'a Path) {
         for (place, mount) in &self.0 {

@@ -54,7 +54,7 @@ pub fn build(plan: &Plan, prepared: Prepared, cgroup: &CgroupView) -> Result<Roo
     for (index, step) in plan.steps.iter().enumerate() {
         site.perform(index, step, prepared.binds.get(index).and_then(Option::as_ref))?;
     }
-    let Site { root, dev, anchors, close, api, .. } = site;
+    let Site { root, dev, mut anchors, close, api, .. } = site;
     for (node, origin) in plan.nodes.iter().zip(prepared.nodes) {
         dev::make(&root, dev.as_ref(), node, origin, api)?;
     }
@@ -69,7 +69,7 @@ pub fn build(plan: &Plan, prepared: Prepared, cgroup: &CgroupView) -> Result<Roo
             .map_err(|source| failed_at(&property, Path::new("tmpfs"), "make the mount read-only", source))?;
     }
     // Read-only first: a masked path below a read-only one must not be copied into the read-only view uncovered.
-    mask::read_only(&root, &anchors, &plan.readonly_paths)?;
+    mask::read_only(&root, &mut anchors, &plan.readonly_paths)?;
     mask::cover(&root, &anchors, dev.as_ref(), &plan.masked_paths)?;
     let _previous_is_zero = rustix::process::umask(umask);
     Ok(Root { fd: root, dev, place, readonly: plan.readonly, propagation: plan.propagation })

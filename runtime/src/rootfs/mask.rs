@@ -16,7 +16,7 @@ use super::resolve::{self, Links};
 use crate::sys::mount as kernel;
 
 /// Makes paths read-only, with everything mounted below. Absent ones are passed over, as runtime-spec says.
-pub(super) fn read_only(root: &OwnedFd, anchors: &Anchors, paths: &[PathBuf]) -> Result<(), Error> {
+pub(super) fn read_only(root: &OwnedFd, anchors: &mut Anchors, paths: &[PathBuf]) -> Result<(), Error> {
     for path in paths {
         let (base, name) = anchors.base(root, path);
         let failed = |operation| move |source| Error::Make { operation, path: path.clone(), source };
@@ -26,9 +26,11 @@ pub(super) fn read_only(root: &OwnedFd, anchors: &Anchors, paths: &[PathBuf]) ->
         let identity = Identity::of_fd(&target).map_err(failed("look at the read-only path"))?;
         close(base, name, &target).map_err(failed("make read-only the path"))?;
         let again = find(base, name, Links::Follow).map_err(failed("look again at the read-only path"))?;
-        let good = again.map(|again| Ok(Identity::of_fd(&again)? == identity && attach::is_read_only(&again)?));
-        if !good.transpose().map_err(failed("look again at the read-only path"))?.unwrap_or(false) {
-            return refused("linux.readonlyPaths", path, "it was exchanged while it was made read-only");
+        let is_good = |again: &OwnedFd| Ok(Identity::of_fd(again)? == identity && attach::is_read_only(again)?);
+        let good = again.as_ref().map(is_good).transpose().map_err(failed("look again at the read-only path"))?;
+        match again {
+            Some(again) if good == Some(true) => anchors.renew(path, again),
+            _ => return refused("linux.readonlyPaths", path, "it was exchanged while it was made read-only"),
         }
     }
     Ok(())

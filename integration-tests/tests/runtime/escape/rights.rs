@@ -12,7 +12,7 @@ use skiff_integration_tests::kernel;
 use skiff_integration_tests::runtime::Kind;
 use skiff_lanes::runs;
 
-use super::NOT_MEASURED;
+use super::{NOT_MEASURED, NOT_OURS};
 use crate::exec::{NO_EXEC, each_running, exec};
 
 const INHERITABLE: &str = "grep ^CapInh /proc/self/status | tr '\\t' ' '";
@@ -23,7 +23,7 @@ const NONE: &str = "CapInh: 0000000000000000\n";
 fn cve_2022_29162_no_capability_is_inheritable() {
     // The caller's own are not handed on either.
     let caller = ["setpriv", "--inh-caps", "+chown,+kill,+net_raw"];
-    each(&[], |runtime| {
+    each(&NOT_OURS, |runtime| {
         let bundle = Bundle::script(INHERITABLE);
         assert_eq!(runtime.container(&bundle).run_under(&caller, &[]).run().ok(), NONE);
     });
@@ -109,7 +109,7 @@ fn cgroup_writer(bundle: Bundle) -> Bundle {
 /// With the mount as `skiff spec` has it, root of the container changes nothing in it, with a cgroup namespace and without.
 #[runs(cgroups)]
 fn cve_2022_0492_the_release_agent_is_not_writable() {
-    each(&[], |runtime| {
+    each(&NOT_OURS, |runtime| {
         for bundle in [Bundle::new(), Bundle::new().namespace("cgroup", None)] {
             assert_eq!(runtime.run(&cgroup_writer(bundle)).ok(), "seen\n");
         }

@@ -11,6 +11,7 @@ use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_lanes::runs;
 
+use super::NOT_OURS;
 use crate::exec::{NO_EXEC, exec};
 
 /// Takes every program file that another process of the pid namespace is running, and writes to it for ever.
@@ -121,15 +122,15 @@ fn cve_2019_5736_the_program_of_the_runtime_that_enters_a_hostile_container() {
 
 #[test]
 fn cve_2019_5736_the_program_of_the_runtime_joining_a_hostile_pid_namespace() {
-    each(&[], |runtime| attacked(runtime, &["/bin/true"], None));
+    each(&NOT_OURS, |runtime| attacked(runtime, &["/bin/true"], None));
 }
 
 #[runs(everywhere)]
 fn cve_2019_5736_the_runtime_as_the_containers_program() {
-    each(&[], |runtime| attacked(runtime, &["/proc/self/exe", "--help"], None));
+    each(&NOT_OURS, |runtime| attacked(runtime, &["/proc/self/exe", "--help"], None));
 }
 
 #[test]
 fn cve_2019_5736_the_runtime_as_an_interpreter() {
-    each(&[], |runtime| attacked(runtime, &["/data/script"], Some(("/data/script", "#!/proc/self/exe\n"))));
+    each(&NOT_OURS, |runtime| attacked(runtime, &["/data/script"], Some(("/data/script", "#!/proc/self/exe\n"))));
 }
