@@ -108,22 +108,22 @@ const ARM64: Machine = Machine { arch: "arm64", ..BOOKWORM };
 type Environment = &'static [(&'static str, &'static str)];
 /// Compilers and emulators run beside, so that what takes a second may take ten.
 const BESIDE: Environment = &[("SKIFF_TEST_TIMEOUT", "120")];
-const ALONE: Environment = &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_TEST_TIMEOUT", "120")];
+const ALONE: Environment = &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_ROUNDS", "30"), ("SKIFF_TEST_TIMEOUT", "120")];
 /// The sweep of kills and hundreds of repetitions are the host's: under emulation they take longer than all the rest. crun's limits cannot be
 /// compared with on a hybrid host, so they are here; runc, whose can, is the slowest by far under emulation.
 const EMULATED: Environment = &[
     ("SKIFF_RUNTIMES", "skiff,crun:cgroups+guest"),
     ("SKIFF_SWEEP", "quick"),
-    ("SKIFF_ROUNDS", "50"),
+    ("SKIFF_ROUNDS", "20"),
     ("SKIFF_KILLS", "10"),
     ("SKIFF_TEST_TIMEOUT", "240"),
 ];
 const EMULATED_ALONE: Environment =
-    &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_SWEEP", "quick"), ("SKIFF_ROUNDS", "50"), ("SKIFF_TEST_TIMEOUT", "240")];
+    &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_SWEEP", "quick"), ("SKIFF_ROUNDS", "20"), ("SKIFF_TEST_TIMEOUT", "240")];
 const EMULATED_IN_USER_NAMESPACES: Environment = &[
     ("SKIFF_RUNTIMES", "skiff"),
     ("SKIFF_SWEEP", "quick"),
-    ("SKIFF_ROUNDS", "50"),
+    ("SKIFF_ROUNDS", "20"),
     ("SKIFF_TEST_TIMEOUT", "240"),
     ("SKIFF_TEST_USER_NAMESPACE", "1"),
 ];

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::compare::each;
 use skiff_integration_tests::runtime::Kind;
+use skiff_lanes::runs;
 
 const TABLE: &str = include_str!("../../../runtime/PROPERTIES.md");
 
@@ -59,7 +60,7 @@ fn put(target: &mut Value, path: &[&str], value: Value) {
     }
 }
 
-#[test]
+#[runs(host)]
 fn every_property_is_read() {
     let others = [Kind::Runc, Kind::Crun, Kind::Reference].map(|kind| (kind, "has properties of its own version"));
     each(&others, |runtime| {

@@ -77,7 +77,7 @@ fn cve_2024_40635_a_user_id_that_wraps() {
 }
 
 /// The largest ids that there are, and those that a signed reading would make negative.
-#[test]
+#[runs(host, guest)]
 fn cve_2024_40635_large_ids_are_themselves() {
     each(&NOT_MEASURED, |runtime| {
         for id in [65_535u32, 65_536, 2_147_483_647, 2_147_483_648, 4_294_967_294] {

@@ -8,6 +8,7 @@ use serde_json::json;
 use skiff_integration_tests::bundle::Bundle;
 use skiff_integration_tests::command::{Running, eventually};
 use skiff_integration_tests::compare::each;
+use skiff_integration_tests::rounds;
 use skiff_integration_tests::runtime::{Container, Kind, Runtime};
 use skiff_lanes::runs;
 
@@ -75,7 +76,7 @@ fn attacked(runtime: &Runtime, args: &[&str], file: Option<(&str, &str)>) {
     let bundle = with_all_capabilities(Bundle::script(ATTACKER));
     let attacker = runtime.container(&bundle);
     let running = attack(&attacker);
-    let rounds = if runtime.kind == Kind::Skiff { ROUNDS } else { 5 };
+    let rounds = if runtime.kind == Kind::Skiff { rounds(ROUNDS) } else { 5 };
     for _ in 0..rounds {
         let mut victim = joined(&attacker, args);
         if let Some((path, text)) = file {
@@ -104,7 +105,7 @@ fn cve_2019_5736_the_program_of_the_runtime_that_enters_a_hostile_container() {
         let bundle = with_all_capabilities(Bundle::script(ATTACKER)).file("/data/script", 0o755, script);
         let attacker = runtime.container(&bundle);
         let running = attack(&attacker);
-        let rounds = if runtime.kind == Kind::Skiff { ROUNDS / 3 } else { 2 };
+        let rounds = if runtime.kind == Kind::Skiff { rounds(ROUNDS) / 3 } else { 2 };
         for _ in 0..rounds {
             for program in ["/bin/true", "/proc/self/exe", "/data/script"] {
                 // It may fail in every way; what counts is the program on the host.
