@@ -33,15 +33,16 @@ if [ ${#missing[@]} -gt 0 ]; then
     [ "${1:-}" != --check ] || exit 1
     [ "$(id -u)" = 0 ] || { echo "setup: run as root, or install them: apt-get install ${missing[*]}" >&2; exit 1; }
     echo "setup: installing them with apt-get, without their recommendations; none of their services is started" >&2
-    # docker's would change the machine's firewall; the tests start their own, with folders of their own.
+    # docker's would change the machine's firewall; the tests start their own, with folders of their own. A machine that has a
+    # policy for its services (invoke-rc.d(8)) keeps it.
     guard=/usr/sbin/policy-rc.d
-    if [ ! -e $guard ]; then
+    if [ -e $guard ]; then guard=; else
         trap 'rm -f $guard' EXIT
         printf '#!/bin/sh\nexit 101\n' >$guard && chmod +x $guard
     fi
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-    [ -z "$(trap -p EXIT)" ] || rm -f $guard
+    rm -f $guard
     trap - EXIT
 fi
 

@@ -92,8 +92,8 @@ pub struct Round<'a> {
     pub out: &'a mut dyn std::io::Write,
 }
 
-/// The callers are packages of Debian that would make a guest's image twice as large.
 const EVERY_SUITE: &[&str] = &["runtime", "shim", "supervisor", "callers"];
+/// The callers are packages of Debian that would make a guest's image twice as large.
 const SUITES_OF_THE_GUEST: &[&str] = &["runtime", "shim", "supervisor"];
 const BOOKWORM: Machine = Machine { suite: "bookworm", arch: "amd64", memory: 768, kernel_arguments: "" };
 const V1: Machine = Machine {
@@ -108,6 +108,7 @@ const ARM64: Machine = Machine { arch: "arm64", ..BOOKWORM };
 type Environment = &'static [(&'static str, &'static str)];
 /// Compilers and emulators run beside, so that what takes a second may take ten.
 const BESIDE: Environment = &[("SKIFF_TEST_TIMEOUT", "120")];
+/// What is tried often is tried in full by the host's lane.
 const ALONE: Environment = &[("SKIFF_RUNTIMES", "skiff"), ("SKIFF_ROUNDS", "30"), ("SKIFF_TEST_TIMEOUT", "120")];
 /// The sweep of kills and hundreds of repetitions are the host's: under emulation they take longer than all the rest. crun's limits cannot be
 /// compared with on a hybrid host, so they are here; runc, whose can, is the slowest by far under emulation.

@@ -5,6 +5,18 @@
 use super::*;
 use std::os::unix::net::UnixDatagram;
 
+const OUTER: &str = "outer";
+
+/// A service manager that listens at [`OUTER`] in a folder, and a relay to it from the socket in the same folder.
+fn relay() -> (tempfile::TempDir, UnixDatagram, Relay) {
+    let folder = tempfile::tempdir().unwrap();
+    let outer = folder.path().join(OUTER);
+    let manager = UnixDatagram::bind(&outer).unwrap();
+    let dir = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
+    let relay = Relay::listen(&dir, "x", Manager::at(outer.as_os_str()).unwrap()).unwrap();
+    (folder, manager, relay)
+}
+
 #[test]
 fn a_container_says_what_it_may() {
     let check = |said: &str, passed: &str, ready: bool| {
@@ -31,11 +43,8 @@ fn managers_are_paths_or_abstract() {
 
 #[test]
 fn what_is_said_inside_is_heard_outside() {
-    let folder = tempfile::tempdir().unwrap();
-    let outer = folder.path().join("outer");
-    let manager = UnixDatagram::bind(&outer).unwrap();
-    let dir = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
-    let mut relay = Relay::listen(&dir, "x", Manager::at(outer.as_os_str()).unwrap()).unwrap();
+    let (folder, manager, mut relay) = relay();
+    let outer = folder.path().join(OUTER);
     let program = UnixDatagram::unbound().unwrap();
     let say = |text: &str| program.send_to(text.as_bytes(), folder.path().join(SOCKET)).unwrap();
     assert!(!relay.carry(None).unwrap());
@@ -66,11 +75,7 @@ fn what_is_said_inside_is_heard_outside() {
 
 #[test]
 fn a_manager_that_does_not_read_holds_nobody_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let outer = folder.path().join("outer");
-    let manager = UnixDatagram::bind(&outer).unwrap();
-    let dir = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
-    let mut relay = Relay::listen(&dir, "x", Manager::at(outer.as_os_str()).unwrap()).unwrap();
+    let (folder, manager, mut relay) = relay();
     let program = UnixDatagram::unbound().unwrap();
     program.set_nonblocking(true).unwrap();
     let mut said = 0;
@@ -94,11 +99,7 @@ fn a_manager_that_does_not_read_holds_nobody_up() {
 
 #[test]
 fn the_end_waits_until_the_manager_has_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let outer = folder.path().join("outer");
-    let manager = UnixDatagram::bind(&outer).unwrap();
-    let dir = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
-    let mut relay = Relay::listen(&dir, "x", Manager::at(outer.as_os_str()).unwrap()).unwrap();
+    let (folder, manager, mut relay) = relay();
     relay.barrier().unwrap();
     let program = UnixDatagram::unbound().unwrap();
     program.send_to(b"READY=1", folder.path().join(SOCKET)).unwrap();
@@ -106,6 +107,7 @@ fn the_end_waits_until_the_manager_has_read() {
     let has_read = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            // So long that one who does not wait for this is through before.
             std::thread::sleep(Duration::from_millis(50));
             let mut buffer = [0; 99];
             assert_eq!(manager.recv(&mut buffer).unwrap(), 7);
