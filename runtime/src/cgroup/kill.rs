@@ -107,7 +107,7 @@ fn send(pid: Pid, signal: i32) -> rustix::io::Result<()> {
 /// writable cgroup can nest them deeper than a path may be long. A directory that is gone has none.
 pub(super) fn tree_pids(path: &Path) -> Result<Vec<i32>, Error> {
     let mut pids = Vec::new();
-    let walked = open_dir(CWD, path).and_then(|top| collect(&top, &mut pids));
+    let walked = open_dir(CWD, path).and_then(|top| walk(&top, u32::MAX, &mut |dir| collect(dir, &mut pids)));
     match walked {
         Ok(()) => Ok(pids),
         Err(error) if is_gone(&error) => Ok(pids),
@@ -116,10 +116,8 @@ pub(super) fn tree_pids(path: &Path) -> Result<Vec<i32>, Error> {
 }
 
 fn collect(dir: &OwnedFd, pids: &mut Vec<i32>) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mut text = String::new();
-    let file = openat(dir, "cgroup.procs", flags, Mode::empty())?;
-    match fs::File::from(file).read_to_string(&mut text) {
+    match open_file(dir, "cgroup.procs")?.read_to_string(&mut text) {
         // A threaded cgroup of v2 has no list of processes; its processes are in the list of the one above it.
         Ok(_) => {}
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
@@ -127,18 +125,32 @@ fn collect(dir: &OwnedFd, pids: &mut Vec<i32>) -> io::Result<()> {
     }
     // A zero is a process that this PID namespace cannot see, and would mean ourselves to kill(2).
     pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    Ok(())
+}
+
+/// Looks at a cgroup and at those below it, by descriptor, as many levels down as `deeper` says; those that go meanwhile are
+/// passed over.
+pub(super) fn walk(dir: &OwnedFd, deeper: u32, look: &mut dyn FnMut(&OwnedFd) -> io::Result<()>) -> io::Result<()> {
+    look(dir)?;
+    let Some(deeper) = deeper.checked_sub(1) else { return Ok(()) };
     for entry in Listing::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         if entry.file_type() != FileType::Directory || matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        match open_dir(dir, name).and_then(|sub| collect(&sub, pids)) {
+        match open_dir(dir, name).and_then(|sub| walk(&sub, deeper, look)) {
             Err(error) if !is_gone(&error) => return Err(error),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// A file of a cgroup, to be read.
+pub(super) fn open_file(dir: &OwnedFd, name: &str) -> io::Result<fs::File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(openat(dir, name, flags, Mode::empty())?.into())
 }
 
 pub(super) fn open_dir(at: impl std::os::fd::AsFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {

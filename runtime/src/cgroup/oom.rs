@@ -5,11 +5,11 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
-use rustix::fs::{CWD, Dir as Listing, FileType, Mode, OFlags, openat};
+use rustix::fs::CWD;
 
 use super::{
     Error, Location,
-    kill::{is_gone, open_dir},
+    kill::{is_gone, open_dir, open_file, walk},
 };
 
 /// How many levels of cgroups below the container's are looked into.
@@ -83,7 +83,7 @@ fn version_1(folder: &std::path::Path) -> io::Result<Notice> {
 pub fn oom_kills(location: &Location) -> Result<u64, Error> {
     let (path, counted) = match (location.v1("memory"), location.v2()) {
         (Some(dir), _) => {
-            (dir.path.join("memory.oom_control"), open_dir(CWD, &dir.path).and_then(|top| tree_kills(&top, DEEPEST)))
+            (dir.path.join("memory.oom_control"), open_dir(CWD, &dir.path).and_then(|top| tree_kills(&top)))
         }
         (None, Some(dir)) => {
             let path = dir.path.join("memory.events");
@@ -101,25 +101,15 @@ pub fn oom_kills(location: &Location) -> Result<u64, Error> {
 
 /// In version 1 each cgroup counts what was killed in it alone, so a container's are added up. With one that is removed goes
 /// its count.
-fn tree_kills(dir: &OwnedFd, deeper: u32) -> io::Result<u64> {
-    let mut text = String::new();
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    File::from(openat(dir, "memory.oom_control", flags, Mode::empty())?).read_to_string(&mut text)?;
-    let mut sum = count(&text);
-    for entry in Listing::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type() != FileType::Directory || matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        // A container that makes more levels than anybody needs hides its kills from itself alone.
-        let Some(deeper) = deeper.checked_sub(1) else { break };
-        match open_dir(dir, name).and_then(|sub| tree_kills(&sub, deeper)) {
-            Ok(count) => sum += count,
-            Err(error) if is_gone(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn tree_kills(top: &OwnedFd) -> io::Result<u64> {
+    let mut sum = 0;
+    // A container that makes more levels than anybody needs hides its kills from itself alone.
+    walk(top, DEEPEST, &mut |dir| {
+        let mut text = String::new();
+        open_file(dir, "memory.oom_control")?.read_to_string(&mut text)?;
+        sum += count(&text);
+        Ok(())
+    })?;
     Ok(sum)
 }
 
